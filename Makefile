@@ -1,0 +1,28 @@
+# Two commands for everything: `make report` answers the questions, `make test` runs the tests. Both set up .venv first.
+
+PYTHON ?= python3
+DATA_DIR ?= data
+BIN := .venv/bin
+QUESTIONS := $(wildcard q1_solution.py q2_solution.py q3_solution.py)
+
+.PHONY: report test lint
+
+report: .venv/ready
+	@for question in $(QUESTIONS); do \
+	    echo "== python $$question"; \
+	    $(BIN)/python $$question --data-dir "$(DATA_DIR)" --resume || exit; \
+	done
+
+test: .venv/ready
+	@$(BIN)/python -m pytest
+
+lint: .venv/ready
+	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
+
+.venv/ready: requirements.txt requirements-dev.txt requirements-offline.txt constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit("error: Python %d.%d is too old, 3.10 is the least; make PYTHON=..." % sys.version_info[:2] if sys.version_info < (3, 10) else 0)'
+	@echo "Setting up .venv with the versions of constraints.txt: about a minute, and 1 GB of disk with the CPU build of PyTorch"
+	@$(PYTHON) -m venv .venv
+	@$(BIN)/pip install -qq -c constraints.txt -r requirements.txt -r requirements-dev.txt
+	@$(BIN)/pip install -qq -c constraints.txt -r requirements-offline.txt --no-deps
+	@touch $@

@@ -1,0 +1,99 @@
+"""The five graded functions of question 1: log-likelihoods and divergences of a variational autoencoder.
+
+Every function maps a batch of shape (batch, ...) to one number per row, shape (batch,), in nats, in the dtype and on the
+device of its first argument. Everything after the first dimension is flattened. Inputs of different shapes raise ValueError.
+
+Run as a script, this file trains and evaluates the autoencoder of experiments/vae.py.
+"""
+
+import math
+
+import torch
+import torch.nn.functional as F
+
+
+def log_likelihood_bernoulli(mu, target):
+    """log p(x) = sum_i x_i log mu_i + (1 - x_i) log(1 - mu_i) for independent Bernoulli variables with means mu.
+
+    mu: (batch, ...) means in [0, 1], 0 and 1 included. target: same shape, in {0, 1}, of integer, bool or float type.
+    Returns (batch,), in nats, at most 0. RuntimeError if a mean lies outside [0, 1].
+
+    Each logarithm is held at -100, the convention of torch.nn.BCELoss: a pixel that contradicts a mean of exactly 0 or 1 costs
+    100 nats, not infinity, and its gradient stays finite. In float32 a sigmoid is exactly 1 from a logit of 17 on, so a
+    likelihood that is to be reported is better computed from logits, as experiments/vae.py does.
+    """
+    mu, target = _rows(mu=mu, target=target)
+    return -F.binary_cross_entropy(mu, target.to(mu.dtype), reduction="none").sum(1)
+
+
+def log_likelihood_normal(mu, logvar, z):
+    """log N(z; mu, diag(exp(logvar))) = -1/2 sum_i [log(2 pi) + logvar_i + ((z_i - mu_i) / sigma_i)^2].
+
+    mu, logvar, z: (batch, ...), logvar the logarithm of the variance sigma^2. Returns (batch,), in nats.
+    """
+    mu, logvar, z = _rows(mu=mu, logvar=logvar, z=z)
+    standardised = (z - mu) * torch.exp(-logvar / 2)
+    return -0.5 * (math.log(2 * math.pi) + logvar + standardised**2).sum(1)
+
+
+def log_mean_exp(y):
+    """log (1/K sum_k exp y_k), the logarithm of a mean whose K terms are known by their logarithms.
+
+    y: (batch, K), K >= 1. Returns (batch,), between the row's mean and its maximum. The row's maximum is taken out before
+    exponentiating, so rows around +1000 or -1000 are exact; a row of minus infinities gives minus infinity.
+    """
+    (y,) = _rows(y=y)
+    return torch.logsumexp(y, dim=1) - math.log(y.shape[1])
+
+
+def kl_gaussian_gaussian_analytic(mu_q, logvar_q, mu_p, logvar_p):
+    """KL(q || p) = 1/2 sum_i [exp(d_i) - 1 - d_i + ((mu_q_i - mu_p_i) / sigma_p_i)^2], with d = logvar_q - logvar_p.
+
+    All arguments: (batch, ...), the means and log-variances of two diagonal Gaussians. Returns (batch,), in nats, at least 0,
+    exactly 0 where q is p (Kingma & Welling 2014, arXiv 1312.6114, appendix B, for any p).
+
+    The ratio of variances is exp of a difference, never a quotient of two exp, which is infinity over infinity for a tight p.
+    expm1 keeps the digits that exp(d) - 1 - d loses when q is nearly p; what rounding leaves below 0 is cut off.
+    """
+    mu_q, logvar_q, mu_p, logvar_p = _rows(mu_q=mu_q, logvar_q=logvar_q, mu_p=mu_p, logvar_p=logvar_p)
+    d = logvar_q - logvar_p
+    shift = (mu_q - mu_p) * torch.exp(-logvar_p / 2)
+    return 0.5 * ((torch.expm1(d) - d).clamp(min=0) + shift**2).sum(1)
+
+
+def kl_gaussian_gaussian_mc(mu_q, logvar_q, mu_p, logvar_p, num_samples=1):
+    """KL(q || p) ~ 1/S sum_s [log q(z_s) - log p(z_s)], with z_s = mu_q + sigma_q eps_s and eps_s ~ N(0, I).
+
+    The first four arguments: (batch, ...), the means and log-variances of two diagonal Gaussians. num_samples: S >= 1.
+    Returns (batch,), in nats: unbiased, so possibly below 0, with a standard error that falls as 1 / sqrt(S). Differentiable
+    with respect to all four (reparameterised), repeatable under torch.manual_seed. Memory: S copies of one argument.
+    ValueError if num_samples < 1.
+
+    z standardised by q is eps itself, and by p it is u = (z - mu_p) / sigma_p, so log q(z) - log p(z) =
+    1/2 sum_i [logvar_p_i - logvar_q_i + u_i^2 - eps_i^2]: z is never formed, and nothing cancels when q is tight.
+    """
+    if num_samples < 1:
+        raise ValueError(f"num_samples must be at least 1, not {num_samples}")
+    mu_q, logvar_q, mu_p, logvar_p = _rows(mu_q=mu_q, logvar_q=logvar_q, mu_p=mu_p, logvar_p=logvar_p)
+    batch, features = mu_q.shape
+    eps = torch.randn(num_samples, batch, features, dtype=mu_q.dtype, device=mu_q.device)
+    d = logvar_q - logvar_p
+    u = (mu_q - mu_p) * torch.exp(-logvar_p / 2) + torch.exp(d / 2) * eps  # (num_samples, batch, features)
+    return 0.5 * (u**2 - eps**2 - d).sum(2).mean(0)
+
+
+def _rows(**tensors):
+    """The tensors reshaped to (batch, features), once their shapes are seen to agree."""
+    (first, *others), (head, *rest) = tensors.keys(), tensors.values()
+    for name, tensor in zip(others, rest):
+        if tensor.shape != head.shape:
+            raise ValueError(f"{first} has shape {tuple(head.shape)} but {name} has shape {tuple(tensor.shape)}")
+    if head.dim() == 0:
+        raise ValueError(f"{first} must have a batch dimension, but its shape is ()")
+    return [tensor.unsqueeze(-1).flatten(1) for tensor in tensors.values()]
+
+
+if __name__ == "__main__":
+    from experiments.vae import main
+
+    raise SystemExit(main())
