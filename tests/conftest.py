@@ -1,0 +1,91 @@
+"""A small data set in the published form, and the command run on it."""
+
+import gzip
+import hashlib
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import q1_samplers
+from experiments import vae
+
+PROJECT = Path(__file__).parent.parent
+SIZES = {"train": 300, "valid": 100, "test": 60}
+
+
+def amat(digits):
+    """Binary digits (n, 784) as the text of an .amat file."""
+    return b"".join(b" ".join(row) + b"\n" for row in np.where(digits, b"1", b"0"))
+
+
+@pytest.fixture(scope="session")
+def small_files():
+    """Name to text of three small .amat files: blurred random strokes, enough for a VAE to learn something from."""
+    random = np.random.default_rng(0)
+    files = {}
+    for split, size in SIZES.items():
+        column = np.abs(np.arange(28) - random.uniform(8, 20, (size, 1))) < 2
+        row = np.abs(np.arange(28) - random.uniform(8, 20, (size, 1))) < 6
+        probability = 0.02 + 0.9 * row[:, :, None] * column[:, None, :]
+        files[f"binarized_mnist_{split}.amat"] = amat((random.random((size, 28, 28)) < probability).reshape(size, 784))
+    return files
+
+
+@pytest.fixture
+def small_data(small_files, tmp_path, monkeypatch):
+    """A data folder with those files, which q1_samplers is made to take for the published ones."""
+    digests = {name: hashlib.sha256(text).hexdigest() for name, text in small_files.items()}
+    monkeypatch.setattr(q1_samplers, "SHA256", digests)
+    folder = tmp_path / "data"
+    (folder / "binarized_mnist").mkdir(parents=True)
+    for name, text in small_files.items():
+        (folder / "binarized_mnist" / name).write_bytes(text)
+    return folder
+
+
+@pytest.fixture
+def q1(small_data, capsys):
+    """Run `python q1_solution.py ...` on the small data in this process; returns exit code, output and errors."""
+
+    def run(*arguments):
+        code = vae.main(["--data-dir", str(small_data), *map(str, arguments)])
+        return code, *capsys.readouterr()
+
+    return run
+
+
+@pytest.fixture
+def q1_process(small_data):
+    """Start the same command as a process of its own, to be killed, starved or interrupted."""
+    launcher = (
+        "import json, sys, q1_samplers, experiments.vae; q1_samplers.SHA256 = json.loads(sys.argv[1]);"
+        "sys.exit(experiments.vae.main(sys.argv[2:]))"
+    )
+
+    def start(*arguments, **options):
+        command = [sys.executable, "-c", launcher, json.dumps(q1_samplers.SHA256), "--data-dir", str(small_data)]
+        return subprocess.Popen(
+            [*command, *map(str, arguments)],
+            cwd=PROJECT,
+            env={**os.environ, "OMP_NUM_THREADS": "1"},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            **options,
+        )
+
+    return start
+
+
+@pytest.fixture
+def gzipped(small_data):
+    """The small data folder with every file as .gz."""
+    for path in (small_data / "binarized_mnist").glob("*.amat"):
+        path.with_name(path.name + ".gz").write_bytes(gzip.compress(path.read_bytes()))
+        path.unlink()
+    return small_data

