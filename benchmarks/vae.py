@@ -52,16 +52,13 @@ class Ours:
     """The loop of experiments/vae.py under a preset."""
 
     def __init__(self, digits, preset):
-        self.digits, self.options = digits, vae.PRESETS[preset]
-        self.model = VAE(100)
-        self.optimizer = torch.optim.Adam(self.model.parameters(), fused=True)
-        self.epochs = 0
+        self.digits, self.learner, self.epochs = digits, vae.Learner(vae.PRESETS[preset], "cpu"), 0
 
     def epoch(self):
         """Train for one epoch; returns the validation ELBO."""
         self.epochs += 1
-        vae.train_epoch(self.model, self.optimizer, self.digits.train, self.epochs, self.options)
-        return vae.evaluate_elbo(self.model, self.digits.valid).mean().item()
+        self.learner.train_epoch(self.digits.train, self.epochs)
+        return vae.evaluate_elbo(self.learner.average, self.digits.valid).mean().item()
 
 
 def matrix_products(images, batch_size=64):

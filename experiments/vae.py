@@ -2,6 +2,7 @@
 
 import argparse
 import contextlib
+import copy
 import math
 import sys
 import time
@@ -20,6 +21,7 @@ from experiments.run import (
     check_options,
     choose_device,
     command,
+    fraction,
     new_options,
     positive_integer,
     positive_number,
@@ -30,8 +32,26 @@ from model import VAE
 from q1_solution import kl_gaussian_gaussian_analytic, log_likelihood_normal, log_mean_exp
 
 PRESETS = {
-    "handout": dict(epochs=20, batch_size=64, learning_rate=3e-4, schedule="constant", elbo_samples=1),
-    "tuned": dict(epochs=20, batch_size=64, learning_rate=2e-3, schedule="cosine", elbo_samples=2),
+    "handout": dict(
+        epochs=20,
+        batch_size=64,
+        learning_rate=3e-4,
+        schedule="constant",
+        elbo_samples=1,
+        beta1=0.9,
+        beta2=0.999,
+        average_decay=0.0,
+    ),
+    "tuned": dict(
+        epochs=20,
+        batch_size=64,
+        learning_rate=2e-3,
+        schedule="cosine",
+        elbo_samples=2,
+        beta1=0.95,
+        beta2=0.99,
+        average_decay=0.999,
+    ),
 }
 REQUIRED_ELBO = -102.0  # nats, what the assignment asks for on the validation set
 DECODED_AT_ONCE = 2000  # rows of 784 logits, 6 MB: the size at which two cores are fastest
@@ -116,37 +136,68 @@ def learning_rate_at(step, steps, learning_rate, schedule):
     return learning_rate if schedule == "constant" else learning_rate * 0.5 * (1 + math.cos(math.pi * step / steps))
 
 
-def train_epoch(model, optimizer, x, epoch, options):
-    """One pass over x (n, 784) in a new order, each step ascending the ELBO of a batch.
+class Learner:
+    """What training changes: a VAE, its optimizer, and the running average of its weights, which is what is evaluated.
 
-    epoch: 1 for the first. Returns the mean ELBO of the batches, each as it was before its step, in nats.
+    The average is w <- decay w + (1 - decay) model after every step, with a shorter memory over the first ones, which are soon
+    to be forgotten. An average_decay of 0 makes it the model itself.
     """
-    batch_size, epochs = options["batch_size"], options["epochs"]
-    steps = math.ceil(len(x) / batch_size)
-    total = torch.zeros((), device=x.device)
-    batches = tqdm(q1_samplers.batches(x, batch_size), f"epoch {epoch}/{epochs}", steps, leave=False, disable=None)
-    for step, batch in enumerate(batches, start=(epoch - 1) * steps):
-        rate = learning_rate_at(step, epochs * steps, options["learning_rate"], options["schedule"])
-        for group in optimizer.param_groups:
-            group["lr"] = rate
-        eps = torch.randn(options["elbo_samples"], len(batch), model.latent_size, device=x.device)
-        value = elbo(model, batch, eps).mean()
-        optimizer.zero_grad()
+
+    def __init__(self, options, device):
+        self.options = options
+        self.model = VAE().to(device)
+        self.average = copy.deepcopy(self.model) if options["average_decay"] else self.model
+        betas = options["beta1"], options["beta2"]
+        self.optimizer = torch.optim.Adam(self.model.parameters(), betas=betas, fused=True)
+
+    def train_epoch(self, x, epoch):
+        """One pass over x (n, 784) in a new order, each step ascending the ELBO of a batch. epoch: 1 for the first.
+
+        Returns the mean ELBO of the batches, each as it was before its step, in nats.
+        """
+        batch_size, epochs = self.options["batch_size"], self.options["epochs"]
+        steps = math.ceil(len(x) / batch_size)
+        total = torch.zeros((), device=x.device)
+        batches = tqdm(q1_samplers.batches(x, batch_size), f"epoch {epoch}/{epochs}", steps, leave=False, disable=None)
+        for step, batch in enumerate(batches, start=(epoch - 1) * steps):
+            rate = learning_rate_at(step, epochs * steps, self.options["learning_rate"], self.options["schedule"])
+            total += self.train_step(batch, rate) * len(batch)
+            self.update_average(step)
+        return total.item() / len(x)
+
+    def train_step(self, x, learning_rate):
+        """One step of Adam up the ELBO of x (batch, 784). Returns that ELBO, a scalar tensor."""
+        eps = torch.randn(self.options["elbo_samples"], len(x), self.model.latent_size, device=x.device)
+        value = elbo(self.model, x, eps).mean()
+        self.optimizer.zero_grad()
         (-value).backward()
-        optimizer.step()
-        total += value.detach() * len(batch)
-    return total.item() / len(x)
+        for group in self.optimizer.param_groups:
+            group["lr"] = learning_rate
+        self.optimizer.step()
+        return value.detach()
+
+    @torch.no_grad()
+    def update_average(self, step):
+        if self.average is not self.model:
+            decay = min(self.options["average_decay"], (step + 1) / (step + 10))
+            for mean, parameter in zip(self.average.parameters(), self.model.parameters()):
+                mean.lerp_(parameter, 1 - decay)
+
+    def state_dict(self):
+        return {part: getattr(self, part).state_dict() for part in ("model", "average", "optimizer")}
+
+    def load_state_dict(self, state):
+        for part in ("model", "average", "optimizer"):
+            getattr(self, part).load_state_dict(state[part])
 
 
 def train(run, digits, options, device):
     """Train a VAE as `options` say, from run's checkpoint if it holds one; a line of log and a checkpoint every epoch."""
     torch.manual_seed(options["seed"])
-    model = VAE().to(device)
-    optimizer = torch.optim.Adam(model.parameters(), fused=True)
+    learner = Learner(options, device)
     done, seconds = 0, 0.0
     if (state := run.load(options)) is not None:
-        model.load_state_dict(state["model"])
-        optimizer.load_state_dict(state["optimizer"])
+        learner.load_state_dict(state)
         set_random_state(state["random_state"], device)
         done, seconds = state["epoch"], state["train_seconds"]
         print(f"resuming after epoch {done} of {options['epochs']}")
@@ -155,8 +206,8 @@ def train(run, digits, options, device):
     x, valid = digits.train.to(device), digits.valid.to(device)
     for epoch in range(done + 1, options["epochs"] + 1):
         began = time.perf_counter()
-        train_elbo = train_epoch(model, optimizer, x, epoch, options)
-        valid_elbo = evaluate_elbo(model, valid).mean().item()
+        train_elbo = learner.train_epoch(x, epoch)
+        valid_elbo = evaluate_elbo(learner.average, valid).mean().item()
         if not math.isfinite(train_elbo + valid_elbo):
             raise UserError(
                 f"the ELBO is no longer finite in epoch {epoch} (train {train_elbo}, valid {valid_elbo}); "
@@ -164,16 +215,8 @@ def train(run, digits, options, device):
             )
         seconds += time.perf_counter() - began
         run.log({"epoch": epoch, "valid_elbo": valid_elbo, "train_elbo": train_elbo, "seconds": round(seconds, 2)})
-        run.save(
-            {
-                "options": options,
-                "epoch": epoch,
-                "model": model.state_dict(),
-                "optimizer": optimizer.state_dict(),
-                "random_state": random_state(device),
-                "train_seconds": seconds,
-            }
-        )
+        progress = {"epoch": epoch, "train_seconds": seconds, "random_state": random_state(device)}
+        run.save({"options": options, **progress, **learner.state_dict()})
         left = seconds / epoch * (options["epochs"] - epoch)
         print(
             f"epoch {epoch:3d}/{options['epochs']}  ELBO (nats): train {train_elbo:8.2f}  valid {valid_elbo:8.2f}"
@@ -186,7 +229,7 @@ def evaluate(run, digits, options, device, num_samples):
     """Measure the run's last checkpoint, write metrics.json and the figures, print the two numbers asked for."""
     state = run.load(options)
     model = VAE().to(device)
-    model.load_state_dict(state["model"])
+    model.load_state_dict(state["average"])
     valid_elbo, valid_elbo_stderr = mean_and_stderr(evaluate_elbo(model, digits.valid.to(device)))
     log_likelihood, log_likelihood_stderr = mean_and_stderr(evaluate_log_likelihood(model, digits.test.to(device), num_samples))
     metrics = {
@@ -294,6 +337,9 @@ def parse(argv):
     parser.add_argument("--learning-rate", type=positive_number, help="of Adam (tuned: 2e-3, handout: 3e-4)")
     parser.add_argument("--schedule", choices=("constant", "cosine"), help="of the learning rate (tuned: cosine)")
     parser.add_argument("--elbo-samples", type=positive_integer, help="of z an image and step (tuned: 2, handout: 1)")
+    parser.add_argument("--beta1", type=fraction, help="of Adam (tuned: 0.95, handout: 0.9)")
+    parser.add_argument("--beta2", type=fraction, help="of Adam (tuned: 0.99, handout: 0.999)")
+    parser.add_argument("--average-decay", type=fraction, help="of the weights' running average (tuned: 0.999, handout: 0)")
     given = vars(parser.parse_args(argv))
     if given.get("dataset") == "auto":
         del given["dataset"]

@@ -10,9 +10,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 import q1_samplers
 from experiments import vae
+
+torch.set_num_threads(1)  # as in the processes started below: the number of threads changes the last bits of a product
 
 PROJECT = Path(__file__).parent.parent
 SIZES = {"train": 300, "valid": 100, "test": 60}

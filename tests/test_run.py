@@ -15,6 +15,7 @@ from experiments.run import (
     check_options,
     choose_device,
     command,
+    fraction,
     new_options,
     positive_integer,
     positive_number,
@@ -69,6 +70,7 @@ def test_bad_command_lines_are_user_errors(arguments):
     [
         (whole_number, ["0", "12", str(2**63 - 1)], [0, 12, 2**63 - 1], ["-1", "", "1.0", "1e3", "²", "nan", str(2**63)]),
         (positive_integer, ["1", "007"], [1, 7], ["0", "-1", "x"]),
+        (fraction, ["0", "0.999"], [0.0, 0.999], ["1", "-0.1", "nan", "x"]),
         (positive_number, ["1e-9", "3", ".5"], [1e-9, 3.0, 0.5], ["0", "-1", "inf", "nan", "x", "1e999", ""]),
     ],
 )

@@ -130,6 +130,26 @@ def test_weights_of_the_handouts_classes_load():
     assert list(VAE(100).state_dict()) == names
 
 
+def test_average_of_weights_follows_its_definition():
+    options = {**vae.PRESETS["tuned"], "average_decay": 0.5}
+    torch.manual_seed(0)
+    learner = vae.Learner(options, "cpu")
+    expected = learner.average.encode.mlp[0].weight.clone()
+    for step, decay in enumerate((1 / 10, 2 / 11, 3 / 12)):
+        learner.train_step((randn(5, 784) > 1).float(), 1e-3)
+        learner.update_average(step)
+        expected = decay * expected + (1 - decay) * learner.model.encode.mlp[0].weight.detach()
+    torch.testing.assert_close(learner.average.encode.mlp[0].weight, expected)
+    learner.update_average(10_000)
+    expected = (expected + learner.model.encode.mlp[0].weight) / 2
+    torch.testing.assert_close(learner.average.encode.mlp[0].weight, expected)
+
+
+def test_handout_preset_evaluates_the_model_itself():
+    learner = vae.Learner(vae.PRESETS["handout"], "cpu")
+    assert learner.average is learner.model
+
+
 def test_learning_rate_schedules():
     assert {vae.learning_rate_at(step, 10, 0.5, "constant") for step in range(10)} == {0.5}
     cosine = [vae.learning_rate_at(step, 10, 0.5, "cosine") for step in range(11)]
@@ -138,12 +158,12 @@ def test_learning_rate_schedules():
 
 
 def weights(folder):
-    return torch.load(folder / "checkpoint.pt", weights_only=True)["model"]
+    state = torch.load(folder / "checkpoint.pt", weights_only=True)
+    return [*state["model"].values(), *state["average"].values()]
 
 
 def same_weights(one, other):
-    one, other = weights(one), weights(other)
-    return all(torch.equal(one[name], other[name]) for name in one)
+    return all(torch.equal(*pair) for pair in zip(weights(one), weights(other), strict=True))
 
 
 def log_without_times(folder):
@@ -232,7 +252,7 @@ def test_training_that_explodes_stops_and_keeps_the_last_good_checkpoint(q1, tmp
     assert (code, err.count("\n")) == (2, 1)
     assert "no longer finite in epoch 3" in err
     assert torch.load(tmp_path / "run" / "checkpoint.pt", weights_only=True)["epoch"] == 2
-    assert all(value.isfinite().all() for value in weights(tmp_path / "run").values())
+    assert all(value.isfinite().all() for value in weights(tmp_path / "run"))
     assert len(RunDirectory(tmp_path / "run").read_log()) == 2
 
 
