@@ -50,6 +50,59 @@ class VAE(nn.Module):
         return z_mean, z_logvar, self.decode(z)
 
 
+class Critic(nn.Module):
+    """A real number for each point of the plane (or of in_size dimensions): the critic of question 2."""
+
+    def __init__(self, in_size=2):
+        super().__init__()
+        self.main = nn.Sequential(
+            nn.Linear(in_size, 256),
+            nn.LeakyReLU(),
+            nn.Linear(256, 256),
+            nn.LeakyReLU(),
+            nn.Linear(256, 256),
+            nn.LeakyReLU(),
+            nn.Linear(256, 1),
+        )
+
+    def forward(self, x):
+        """x: (batch, in_size). Returns (batch,), for a batch of one too."""
+        return self.main(x).squeeze(-1)
+
+
+class CriticBank(nn.Module):
+    """Many critics trained at once by batched matrix products: block k of the batch goes to critic k, and to it alone.
+
+    So a bank is itself a critic, which any function of (x, y, critic) takes, and what it computes is the mean over the critics.
+    """
+
+    def __init__(self, critics):
+        super().__init__()
+        layers = [[layer for layer in critic.main if isinstance(layer, nn.Linear)] for critic in critics]
+        self.weights = nn.ParameterList(torch.stack([layer.weight.detach().t() for layer in same]) for same in zip(*layers))
+        self.biases = nn.ParameterList(torch.stack([layer.bias.detach()[None] for layer in same]) for same in zip(*layers))
+
+    def __len__(self):
+        return len(self.weights[0])
+
+    def forward(self, x):
+        """x: (critics * batch, in_size). Returns (critics * batch,)."""
+        h = x.view(len(self), -1, x.shape[-1])  # (critics, batch, in_size)
+        for depth, (weight, bias) in enumerate(zip(self.weights, self.biases)):
+            h = torch.baddbmm(bias, nn.functional.leaky_relu(h) if depth else h, weight)
+        return h.flatten()
+
+    def critic(self, k):
+        """Critic number k by itself, with the weights it has now."""
+        critic = Critic(self.weights[0].shape[1]).to(self.weights[0].device)
+        layers = [layer for layer in critic.main if isinstance(layer, nn.Linear)]
+        with torch.no_grad():
+            for layer, weight, bias in zip(layers, self.weights, self.biases):
+                layer.weight.copy_(weight[k].t())
+                layer.bias.copy_(bias[k, 0])
+        return critic
+
+
 def _mlp(inputs, outputs):
     return nn.Sequential(
         nn.Linear(inputs, HIDDEN),

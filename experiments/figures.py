@@ -60,6 +60,29 @@ def latent_walk(probabilities, path, dataset, dimensions, values):
     _save(figure, path)
 
 
+DIVERGENCES = {
+    "squared_hellinger": r"squared Hellinger distance $H^2(P, Q)$",
+    "wasserstein": r"Wasserstein distance $W_1(P, Q)$",
+}
+
+
+def divergence_curve(exact, estimates, path, divergence, description):
+    """A divergence over theta, estimated and exact. exact: (thetas, values) on a fine grid. estimates: preset to the same."""
+    figure = Figure(figsize=(6.4, 4), layout="constrained")
+    axes = figure.add_subplot(xlabel=r"distance $\theta$", ylabel=DIVERGENCES[divergence], title=description)
+    away = [(theta, value) for theta, value in zip(*exact) if theta != 0]
+    axes.plot(*zip(*away), color=FAINT, linewidth=5, solid_capstyle="butt", label="exact", zorder=1)
+    at_zero = [value for theta, value in zip(*exact) if theta == 0]
+    axes.plot([0] * len(at_zero), at_zero, "o", color=FAINT, markersize=10, zorder=1)
+    styles = [dict(color=ACCENT, marker="o"), dict(color=INK, marker="s", linestyle=":", linewidth=1)]
+    for (preset, (thetas, values)), style in zip(estimates.items(), styles):
+        axes.plot(thetas, values, markersize=4, label=f"estimate by critics, {preset}", zorder=2, **style)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(alpha=0.3)
+    axes.legend(loc="lower right", frameon=False)
+    _save(figure, path)
+
+
 def _grid(images, columns):
     """(n, 784) images as one picture of n / columns rows, a line of white between them."""
     tiles = torch.nn.functional.pad(images.cpu().view(-1, columns, 28, 28), (1, 1, 1, 1), value=0.5)

@@ -132,6 +132,11 @@ def check_options(given, options, folder):
             raise UserError(f"{folder} has {option} {options.get(name)}, not {value}; leave it out, or name another --run-dir")
 
 
+def learning_rate_at(step, steps, learning_rate, schedule):
+    """The rate for step 0 <= step < steps: constant, or along half a cosine from learning_rate down to 0."""
+    return learning_rate if schedule == "constant" else learning_rate * 0.5 * (1 + math.cos(math.pi * step / steps))
+
+
 def versions(device):
     """The software and hardware a run depends on, for its record."""
     gpu = torch.cuda.get_device_name(device) if device.type == "cuda" else None
@@ -172,16 +177,17 @@ class RunDirectory:
 
     def set_aside(self):
         """Make room for a new run: move what an earlier one left into a folder previous-1, previous-2, ... of its own."""
-        files = ["options.json", "log.jsonl", "metrics.json", "figures", self.checkpoint.name]
         if not self.checkpoint.exists():
             return
         number = next(n for n in range(1, sys.maxsize) if not (self.folder / f"previous-{n}").exists())
         attic = self.folder / f"previous-{number}"
         with _told(f"cannot move the earlier run in {self.folder} aside"):
+            left = [path for path in self.folder.iterdir() if path.name != ".lock" and not path.name.startswith("previous-")]
             attic.mkdir()
-            for name in files:  # the checkpoint goes last: a move that is cut short is taken up again
-                if (self.folder / name).exists():
-                    (self.folder / name).rename(attic / name)
+            for path in sorted(
+                left, key=lambda path: path == self.checkpoint
+            ):  # last, so that a move cut short is taken up again
+                path.rename(attic / path.name)
             self.figures.mkdir()
         print(f"moved the earlier run to {attic}", flush=True)
 
@@ -206,10 +212,23 @@ class RunDirectory:
             raise UserError(f"{self.folder} holds a run of {options.get('question')}, not {question}; name another --run-dir")
         return options
 
+    def presets_beside(self, options, alike):
+        """This run, then one run beside it for each other preset, of the same question and the same options named in `alike`.
+
+        Yields (run directory, preset): what a figure can compare this run with.
+        """
+        seen = set()
+        for folder in [self.folder, *sorted(self.folder.resolve().parent.iterdir())]:
+            with contextlib.suppress(UserError):  # a neighbour of another question, or a damaged one
+                other = RunDirectory(folder).read_options(options["question"])
+                if other and other["preset"] not in seen and all(other[name] == options[name] for name in alike):
+                    seen.add(other["preset"])
+                    yield RunDirectory(folder), other["preset"]
+
     def save(self, state):
-        """Replace the checkpoint by `state`, a dictionary of plain types and tensors."""
+        """Replace the checkpoint by `state`, a dictionary of plain types and tensors; log what belongs to it first."""
         buffer = io.BytesIO()
-        torch.save(state, buffer)
+        torch.save({**state, "log_entries": len(self.read_log())}, buffer)
         write_atomically(self.checkpoint, buffer.getbuffer())
 
     def load(self, options):
@@ -228,6 +247,13 @@ class RunDirectory:
             raise UserError(f"{self.checkpoint} belongs to another run than options.json beside it; delete {self.folder}")
         return state
 
+    def resume(self, options):
+        """What load gives, after cutting log.jsonl back to where that checkpoint was written."""
+        state = self.load(options)
+        entries = self.read_log()[: state["log_entries"] if state else 0]
+        write_atomically(self.folder / "log.jsonl", "".join(json.dumps(entry) + "\n" for entry in entries).encode())
+        return state
+
     def log(self, entry):
         """Append one entry to log.jsonl."""
         with _told(f"cannot write {self.folder / 'log.jsonl'}"), open(self.folder / "log.jsonl", "a") as file:
@@ -241,10 +267,6 @@ class RunDirectory:
             with contextlib.suppress(ValueError):
                 entries.append(json.loads(line))
         return entries
-
-    def rewrite_log(self, entries):
-        """Replace log.jsonl, on resuming, by the entries that the checkpoint stands for."""
-        write_atomically(self.folder / "log.jsonl", "".join(json.dumps(entry) + "\n" for entry in entries).encode())
 
 
 @contextlib.contextmanager

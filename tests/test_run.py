@@ -135,14 +135,20 @@ def test_write_that_fails_keeps_what_was_there(run, monkeypatch):
     assert not list(run.folder.glob("*.tmp"))
 
 
-def test_log_survives_a_line_cut_short(run):
-    run.log({"epoch": 1})
+def test_resuming_cuts_the_log_back_to_the_checkpoint(run):
+    for epoch in (1, 2):
+        run.log({"epoch": epoch})
+        run.save({"options": OPTIONS, "epoch": epoch})
+    run.log({"epoch": 3})
     with open(run.folder / "log.jsonl", "a") as file:
-        file.write('{"epoch": 2, "val')
-    assert run.read_log() == [{"epoch": 1}]
-    run.rewrite_log(run.read_log())
-    run.log({"epoch": 2})
-    assert run.read_log() == [{"epoch": 1}, {"epoch": 2}]
+        file.write('{"epoch": 4, "val')
+    assert run.read_log() == [{"epoch": 1}, {"epoch": 2}, {"epoch": 3}]
+    assert run.resume(OPTIONS)["epoch"] == 2
+    run.log({"epoch": 3})
+    assert run.read_log() == [{"epoch": 1}, {"epoch": 2}, {"epoch": 3}]
+    run.checkpoint.unlink()
+    assert run.resume(OPTIONS) is None
+    assert run.read_log() == []
 
 
 def test_options_are_checked_when_read(run):

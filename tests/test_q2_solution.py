@@ -1,0 +1,286 @@
+"""The three graded objectives against optimal critics with known answers, and wrong variants that the same checks reject."""
+
+import ast
+import math
+from pathlib import Path
+
+import pytest
+import torch
+
+import q2_solution
+from model import Critic, CriticBank
+from q2_samplers import distribution1, gaussian
+from q2_solution import gradient_norm, lp_reg, vf_squared_hellinger, vf_wasserstein_distance
+
+
+def randn(*shape, seed=0):
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+def linear(slope, features=2):
+    """A critic of that slope, in a direction that no axis has."""
+    direction = torch.ones(features, dtype=torch.float64) / features**0.5
+    return lambda x: slope * (x.flatten(1) @ direction.to(x.dtype))
+
+
+def check_hellinger(function):
+    # Two unit Gaussians a distance 1 apart: the optimal critic is (log p - log q) / 2, the answer 2 (1 - exp(-1/8)).
+    shift, size = torch.tensor([1.0, 0.0], dtype=torch.float64), 200_000
+    x, y = randn(size, 2), randn(size, 2, seed=1) + shift
+
+    def optimal(points):
+        return ((points - shift).square().sum(1) - points.square().sum(1)) / 4
+
+    truth = 2 - 2 * math.exp(-1 / 8)
+    stderr = ((torch.expm1(-optimal(x)).var() + torch.expm1(optimal(y)).var()) / size).sqrt()
+    assert (function(x, y, optimal) - truth).abs() <= 5 * stderr
+    assert function(x, y, lambda points: 0.8 * optimal(points)) < truth - 5 * stderr  # a lower bound
+    assert function(x, y, lambda points: 0 * points[:, 0]) == 0
+    for level in (20.0, -100.0):  # where the conjugate written literally is infinite or NaN
+        value = function(x[:3].float(), y[:3].float(), lambda points, level=level: torch.full((len(points),), level))
+        torch.testing.assert_close(value, torch.tensor(2 - math.exp(-level) - math.exp(level)))
+
+
+def check_wasserstein(function):
+    x, y = randn(100, 2), randn(100, 2, seed=1)
+
+    def first(points):
+        return points[:, 0]
+
+    torch.testing.assert_close(function(x + 3, x, first), torch.tensor(3.0, dtype=torch.float64))
+    value = function(x, y, first)
+    torch.testing.assert_close(value, x[:, 0].mean() - y[:, 0].mean())
+    torch.testing.assert_close(function(y, x, first), -value)
+    torch.testing.assert_close(function(x + 7, y + 7, first), value)
+    torch.testing.assert_close(function(10 * x, 10 * y, first), 10 * value)
+
+
+def check_penalty(function):
+    for shape in ((8, 2), (1, 2), (4, 3, 8, 8)):
+        x, y = randn(*shape), randn(*shape, seed=1)
+        for slope, penalty in ((0.0, 0.0), (0.5, 0.0), (1.0, 0.0), (3.0, 4.0)):
+            value = function(x, y, linear(slope, x[0].numel()))
+            torch.testing.assert_close(value, torch.tensor(penalty, dtype=torch.float64), atol=1e-12, rtol=1e-9)
+    # The points lie on the lines between x and y, uniformly. The critic's slope at (a, a) is a, its penalty (a - 1)^2 from 1
+    # on; between (0, 0) and (3, 3) that is 8 / 9 on average. Off the lines it would be steeper.
+    x, y = torch.zeros(50_000, 2, dtype=torch.float64), torch.full((50_000, 2), 3.0, dtype=torch.float64)
+
+    def quadratic(points):
+        return (points[:, 0] ** 2 + 100 * (points[:, 0] - points[:, 1]) ** 2) / 2
+
+    torch.manual_seed(0)
+    stderr = math.sqrt((32 / 15 - (8 / 9) ** 2) / 50_000)
+    assert abs(function(x, y, quadratic).item() - 8 / 9) <= 5 * stderr
+    # One steep sample among many counts by itself.
+    steep = torch.tensor([5.0] + [0.0] * 9, dtype=torch.float64)
+    value = function(torch.zeros(10, 1, dtype=torch.float64), torch.ones(10, 1, dtype=torch.float64), lambda z: steep * z[:, 0])
+    torch.testing.assert_close(value, torch.tensor(1.6, dtype=torch.float64))
+    # The penalty depends on the critic's parameters, through the gradient.
+    slope = torch.tensor(3.0, dtype=torch.float64, requires_grad=True)
+    (gradient,) = torch.autograd.grad(function(randn(5, 2), randn(5, 2, seed=1), lambda z: slope * z[:, 0]), slope)
+    torch.testing.assert_close(gradient, torch.tensor(4.0, dtype=torch.float64))
+    slope = torch.tensor(0.0, dtype=torch.float64, requires_grad=True)
+    (gradient,) = torch.autograd.grad(function(randn(5, 2), randn(5, 2, seed=1), lambda z: slope * z[:, 0]), slope)
+    assert gradient == 0
+
+
+CHECKS = {vf_squared_hellinger: check_hellinger, vf_wasserstein_distance: check_wasserstein, lp_reg: check_penalty}
+
+
+@pytest.mark.parametrize("function", CHECKS)
+def test_function_passes_its_check(function):
+    CHECKS[function](function)
+
+
+def wrong_hellinger_swapped(x, y, critic):
+    return vf_squared_hellinger(y, x, critic)
+
+
+def wrong_hellinger_literal(x, y, critic):
+    def activation(v):
+        return 1 - torch.exp(-v)
+
+    t = activation(critic(y))
+    return activation(critic(x)).mean() - (t / (1 - t)).mean()
+
+
+def wrong_hellinger_halved(x, y, critic):
+    return vf_squared_hellinger(x, y, critic) / 2
+
+
+def wrong_hellinger_conjugate_of_jensen_shannon(x, y, critic):
+    return -torch.expm1(-critic(x)).mean() + torch.log(2 - torch.exp(-torch.expm1(-critic(y)))).mean()
+
+
+def wrong_wasserstein_swapped(x, y, critic):
+    return vf_wasserstein_distance(y, x, critic)
+
+
+def wrong_wasserstein_absolute(x, y, critic):
+    return vf_wasserstein_distance(x, y, critic).abs()
+
+
+def wrong_wasserstein_squashed(x, y, critic):
+    return vf_wasserstein_distance(x, y, lambda points: torch.sigmoid(critic(points)))
+
+
+def penalty(x, y, critic, one_t=True, fixed=None, dim=None, norm=torch.linalg.vector_norm, penalise=None):
+    """The penalty written in another style, with one thing at a time to be done wrong."""
+    t = torch.rand(len(x), *[1] * (x.dim() - 1)).to(x) if one_t else torch.rand_like(x)
+    points = (x + (t if fixed is None else fixed) * (y - x)).requires_grad_()
+    (gradient,) = torch.autograd.grad(critic(points).sum(), points, create_graph=True)
+    slope = norm(gradient, dim=dim or tuple(range(1, x.dim())))
+    return (penalise or (lambda slope: (slope - 1).clamp(min=0) ** 2))(slope).mean()
+
+
+def wrong_penalty_two_sided(x, y, critic):
+    return penalty(x, y, critic, penalise=lambda slope: (slope - 1) ** 2)
+
+
+def wrong_penalty_norm_over_one_axis(x, y, critic):
+    return penalty(x, y, critic, dim=1)
+
+
+def wrong_penalty_norm_over_batch(x, y, critic):
+    return penalty(x, y, critic, dim=tuple(range(x.dim())))
+
+
+def wrong_penalty_t_for_each_coordinate(x, y, critic):
+    return penalty(x, y, critic, one_t=False)
+
+
+def wrong_penalty_at_the_middle(x, y, critic):
+    return penalty(x, y, critic, fixed=0.5)
+
+
+def wrong_penalty_at_an_end(x, y, critic):
+    return penalty(x, y, critic, fixed=1.0)
+
+
+def wrong_penalty_of_mean_norm(x, y, critic):
+    return penalty(x, y, critic, penalise=lambda slope: (slope.mean() - 1).clamp(min=0) ** 2)
+
+
+def wrong_penalty_norm_squared(x, y, critic):
+    return penalty(x, y, critic, penalise=lambda slope: (slope**2 - 1).clamp(min=0) ** 2)
+
+
+def wrong_penalty_not_squared(x, y, critic):
+    return penalty(x, y, critic, penalise=lambda slope: (slope - 1).clamp(min=0))
+
+
+def wrong_penalty_nan_where_flat(x, y, critic):
+    return penalty(x, y, critic, norm=lambda gradient, dim: (gradient**2).sum(dim).sqrt())
+
+
+WRONG = [value for name, value in sorted(globals().items()) if name.startswith("wrong_")]
+CHECK_OF = {"hellinger": check_hellinger, "wasserstein": check_wasserstein, "penalty": check_penalty}
+
+
+@pytest.mark.parametrize("variant", WRONG)
+def test_wrong_variant_is_rejected(variant):
+    with pytest.raises(AssertionError):
+        CHECK_OF[variant.__name__.split("_")[1]](variant)
+
+
+def test_right_penalty_written_differently_is_accepted():
+    check_penalty(penalty)
+
+
+@pytest.mark.parametrize("function", CHECKS)
+@pytest.mark.parametrize("shape", [(1, 2), (6, 2), (4, 3, 8, 8)])
+@pytest.mark.parametrize("keepdim", [False, True])
+def test_every_shape_gives_a_scalar_that_reaches_the_critics_parameters(function, shape, keepdim):
+    weight = randn(math.prod(shape[1:]), seed=2).requires_grad_()
+
+    def critic(points):
+        value = torch.tanh(points.flatten(1) @ weight)
+        return value.unsqueeze(1) if keepdim else value
+
+    value = function(randn(*shape), randn(*shape, seed=1), critic)
+    assert value.shape == ()
+    assert torch.autograd.grad(value, weight)[0].isfinite().all()
+
+
+@pytest.mark.parametrize("function", CHECKS)
+def test_gradients_match_finite_differences(function):
+    x, y = randn(4, 2), randn(4, 2, seed=1)
+
+    def objective(weight):
+        torch.manual_seed(0)
+        return function(x, y, lambda points: torch.tanh(points @ weight[:2]) @ weight[2:].sum(0))
+
+    assert torch.autograd.gradcheck(objective, (3 * randn(4, 2, seed=2)).requires_grad_())
+
+
+def test_penalty_leaves_no_trace():
+    critic, x, y = Critic(), torch.randn(5, 2, requires_grad=True), torch.randn(5, 2)
+    with torch.no_grad():
+        value = lp_reg(x, y, critic)
+    assert not value.requires_grad
+    lp_reg(x, y, critic)
+    assert (x.requires_grad, y.requires_grad, x.grad) == (True, False, None)
+    assert all(parameter.grad is None for parameter in critic.parameters())
+
+
+def test_shapes_that_differ_are_both_named():
+    with pytest.raises(ValueError, match=r"\(4, 2\).*\(3, 2\)"):
+        lp_reg(randn(4, 2), randn(3, 2), linear(1.0))
+
+
+def test_critic_has_the_handouts_names_and_one_number_for_each_sample():
+    critic = Critic()
+    assert [name for name, _ in critic.named_parameters()] == [
+        f"main.{i}.{kind}" for i in (0, 2, 4, 6) for kind in ("weight", "bias")
+    ]
+    assert critic(torch.randn(1, 2)).shape == (1,)
+    assert critic(torch.randn(7, 2)).shape == (7,)
+
+
+def test_bank_is_its_critics_side_by_side():
+    torch.manual_seed(0)
+    critics = [Critic() for _ in range(3)]
+    bank, x, y = CriticBank(critics), torch.randn(3, 5, 2), torch.randn(3, 5, 2)
+    torch.testing.assert_close(bank(x.flatten(0, 1)).view(3, 5), torch.stack([c(block) for c, block in zip(critics, x)]))
+    for k in range(3):
+        torch.testing.assert_close(bank.critic(k)(x[k]), critics[k](x[k]))
+    for function in CHECKS:
+        bank.zero_grad()
+        torch.manual_seed(1)
+        together = function(x.flatten(0, 1), y.flatten(0, 1), bank)
+        torch.manual_seed(1)  # the bank draws t for all blocks at once: the same numbers in the same order
+        apart = [function(a, b, critic) for critic, a, b in zip(critics, x, y)]
+        torch.testing.assert_close(together, torch.stack(apart).mean())
+        (3 * together).backward()
+        for k, critic in enumerate(critics):
+            expected = torch.autograd.grad(apart[k], critic.main[2].weight)[0]
+            torch.testing.assert_close(bank.weights[1].grad[k].t(), expected)
+
+
+def test_samplers():
+    generator = torch.Generator().manual_seed(0)
+    batch = next(distribution1(0.7, 10_000, generator))
+    assert (batch.shape, batch.dtype) == ((10_000, 2), torch.float32)
+    assert (batch[:, 0] == torch.tensor(0.7)).all()
+    assert batch[:, 1].min() >= 0 and batch[:, 1].max() <= 1
+    assert abs(batch[:, 1].mean() - 0.5) <= 5 * (1 / 12 / 10_000) ** 0.5
+    stream = distribution1(0, generator=torch.Generator().manual_seed(1))
+    first, second = next(stream), next(stream)
+    assert len(first) == 512
+    assert not torch.equal(first, second)
+    assert torch.equal(first, next(distribution1(0, generator=torch.Generator().manual_seed(1))))
+    points = next(gaussian(0.7, 10_000, generator))
+    assert ((points.mean(0) - torch.tensor([0.7, 0.0])).abs() <= 5 / 100).all()
+    torch.testing.assert_close(points.var(0), torch.ones(2), rtol=0.1, atol=0)
+
+
+def test_gradient_norm_of_a_linear_critic_is_its_slope():
+    torch.testing.assert_close(
+        gradient_norm(randn(4, 3, 2), randn(4, 3, 2, seed=1), linear(2.5, 6)), torch.full((4,), 2.5).double()
+    )
+
+
+def test_file_works_alone():
+    tree = ast.parse(Path(q2_solution.__file__).read_text())
+    imports = [node for node in tree.body if isinstance(node, (ast.Import, ast.ImportFrom))]
+    assert {name.name for node in imports for name in node.names} == {"torch"}
