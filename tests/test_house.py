@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from experiments import vae
+from experiments import divergences, vae
 
 PROJECT = Path(__file__).parent.parent
 MODULES = sorted(
@@ -36,17 +36,31 @@ def test_importing_has_no_effect(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_presets_set_the_same_options_and_all_of_them_are_read():
-    source = Path(vae.__file__).read_text()
-    assert vae.PRESETS["tuned"].keys() == vae.PRESETS["handout"].keys()
-    for name in vae.PRESETS["tuned"]:
+PRESETS = {vae: vae.PRESETS, divergences: divergences.PRESETS["segments"]}
+
+
+@pytest.mark.parametrize("experiment", PRESETS)
+def test_presets_set_the_same_options_and_all_of_them_are_read(experiment):
+    source, presets = Path(experiment.__file__).read_text(), PRESETS[experiment]
+    assert presets["tuned"].keys() == presets["handout"].keys()
+    for name in presets["tuned"]:
         assert f'options["{name}"]' in source, name
         assert f'"--{name.replace("_", "-")}"' in source, name
 
 
-@pytest.mark.parametrize("line", re.findall(r"^python q1_solution\.py.*$", README, flags=re.MULTILINE))
+def test_every_family_has_the_same_options():
+    assert {tuple(sorted(preset)) for family in divergences.PRESETS.values() for preset in family.values()} == {
+        tuple(sorted(divergences.HANDOUT))
+    }
+
+
+PARSERS = {"q1_solution.py": vae.parse, "q2_solution.py": divergences.parse}
+
+
+@pytest.mark.parametrize("line", re.findall(r"^ *python q\d_solution\.py.*$", README, flags=re.MULTILINE))
 def test_commands_of_the_readme_are_understood(line):
-    vae.parse(line.split("#")[0].split()[2:])
+    _, script, *arguments = line.split("#")[0].split()
+    PARSERS[script](arguments)
 
 
 def test_files_named_in_the_readme_exist():
