@@ -84,7 +84,7 @@ def batches(x, batch_size, generator=None):
     """
     order = torch.randperm(len(x), generator=generator).to(x.device)
     for rows in order.split(batch_size):
-        yield x[rows]
+        yield x.index_select(0, rows)  # twice as fast as x[rows]
 
 
 def _read_amat(path, sha256):

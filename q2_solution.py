@@ -13,7 +13,7 @@ import torch
 def vf_squared_hellinger(x, y, critic):
     """E_P[1 - exp(-v)] + E_Q[1 - exp(v)], v the critic's output: at most H2(P, Q) = integral (sqrt p - sqrt q)^2, in [0, 2].
 
-    The variational bound of f-GAN (Nowozin et al. 2016, arXiv 1606.00709, table 6), with output activation g(v) = 1 - exp(-v)
+    The variational bound of f-GAN (Nowozin et al. 2016, arXiv 1606.00709, table 2), with output activation g(v) = 1 - exp(-v)
     and conjugate f*(t) = t / (1 - t). Tight for v = (log p - log q) / 2. Returns a scalar.
 
     -f*(g(v)) is written as it simplifies, -expm1(v): composed literally it is infinite at v = 20, NaN at v = -100 in float32.
@@ -33,7 +33,7 @@ def vf_wasserstein_distance(x, y, critic):
 def lp_reg(x, y, critic):
     """E[max(0, ||grad f(x~)||_2 - 1)^2] at random points x~ between x and y: see gradient_norm.
 
-    The one-sided Lipschitz penalty of WGAN-LP (Petzka et al. 2018, arXiv 1709.08894, equation 8): only slopes above 1 cost.
+    The one-sided Lipschitz penalty of WGAN-LP (Petzka et al. 2018, arXiv 1709.08894): only slopes above 1 cost.
     Returns a scalar, at least 0.
     """
     return torch.relu(gradient_norm(x, y, critic) - 1).square().mean()

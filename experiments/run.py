@@ -183,10 +183,9 @@ class RunDirectory:
         attic = self.folder / f"previous-{number}"
         with _told(f"cannot move the earlier run in {self.folder} aside"):
             left = [path for path in self.folder.iterdir() if path.name != ".lock" and not path.name.startswith("previous-")]
+            left.sort(key=lambda path: path == self.checkpoint)  # last, so that a move cut short is taken up again
             attic.mkdir()
-            for path in sorted(
-                left, key=lambda path: path == self.checkpoint
-            ):  # last, so that a move cut short is taken up again
+            for path in left:
                 path.rename(attic / path.name)
             self.figures.mkdir()
         print(f"moved the earlier run to {attic}", flush=True)

@@ -208,7 +208,8 @@ def train(run, digits, options, device):
                 f"what was saved after epoch {epoch - 1} is kept; start again with a smaller --learning-rate"
             )
         seconds += time.perf_counter() - began
-        run.log({"epoch": epoch, "valid_elbo": valid_elbo, "train_elbo": train_elbo, "seconds": round(seconds, 2)})
+        elbos = {"valid_elbo": valid_elbo, "train_elbo": train_elbo}
+        run.log({"dataset": digits.name, "epoch": epoch, **elbos, "seconds": round(seconds, 2)})
         progress = {"epoch": epoch, "train_seconds": seconds, "random_state": random_state(device)}
         run.save({"options": options, **progress, **learner.state_dict()})
         left = seconds / epoch * (options["epochs"] - epoch)

