@@ -234,13 +234,13 @@ def draw_figure(run, objective, options):
 
 
 def thetas_list(text):
-    """A command-line value that must be finite numbers separated by commas."""
+    """A command-line value that must be numbers from -1000 to 1000, separated by commas."""
     try:
         thetas = [float(number) for number in text.split(",")]
     except ValueError:
         thetas = [math.nan]
-    if not all(math.isfinite(theta) for theta in thetas):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a list of numbers such as 0,0.5,1")
+    if not all(abs(theta) <= 1000 for theta in thetas):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a list of numbers from -1000 to 1000 such as 0,0.5,1")
     return thetas
 
 

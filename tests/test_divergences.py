@@ -142,7 +142,8 @@ def test_critic_that_explodes_is_named(q2, tmp_path):
     [
         (["--thetas", "0,x"], "is not a list of numbers"),
         (["--thetas", ""], "is not a list of numbers"),
-        (["--thetas", "0,inf"], "is not a list of numbers"),
+        (["--thetas", "0,1e300"], "is not a list of numbers"),
+        (["--thetas", "0,nan"], "is not a list of numbers"),
         (["--batch-size", "-1"], "is not a whole number"),
         (["--family", "cauchy"], "invalid choice"),
     ],
