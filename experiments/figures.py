@@ -19,6 +19,8 @@ def elbo_curves(curves, path, dataset, required=None):
         axes.plot(epochs, elbos, marker="o", markersize=3, label=f"{name}: {elbos[-1]:.2f} at the end", **style)
     if required is not None:
         axes.axhline(required, color=FAINT, linestyle="--", label=f"required: {required:g}")
+    best = max(max(elbos) for _, elbos in curves.values())
+    axes.set_ylim(bottom=best - 30, top=best + 1)  # the first epochs rise from far below, and would flatten the rest
     axes.xaxis.get_major_locator().set_params(integer=True)
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(axis="y", alpha=0.3)
@@ -37,7 +39,7 @@ def prior_samples(probabilities, path, dataset):
 
 def reconstructions(originals, probabilities, path, dataset):
     """Validation digits above what the VAE makes of them. originals, probabilities: (n, 784), n a multiple of 10."""
-    figure = Figure(figsize=(6.4, 4.4), layout="constrained")
+    figure = Figure(figsize=(6, 6.4), layout="constrained")
     figure.suptitle(
         f"Validation digits (odd rows) and their reconstructions (even rows)\nVAE trained on {dataset}", fontsize=11
     )
