@@ -258,9 +258,7 @@ def parse(argv):
     parser.add_argument("--schedule", choices=("constant", "cosine"), help="of the learning rate (cosine; constant)")
     parser.add_argument("--lipschitz-weight", type=positive_number, help="lambda of the penalty (50, Gaussians 10; 50)")
     parser.add_argument("--correction", choices=("slope", "none"), help="divide W1 by the critic's mean slope (slope; none)")
-    given = vars(parser.parse_args(argv))
-    how = {name: given.pop(name) for name in ("data_dir", "run_dir", "device", "resume")}
-    return argparse.Namespace(**how), given
+    return parser.split(argv)
 
 
 def main(argv=None):

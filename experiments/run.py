@@ -31,6 +31,12 @@ class Parser(argparse.ArgumentParser):
         self.add_argument("--seed", type=whole_number, help="of weights, order and noise (0)")
         self.add_argument("--resume", action="store_true", default=False, help="go on with the run in --run-dir")
 
+    def split(self, argv, *more):
+        """Parse argv. Returns how to run (a namespace of the shared switches and `more`) and the options that were named."""
+        given = vars(self.parse_args(argv))
+        how = {name: given.pop(name) for name in ("data_dir", "run_dir", "device", "resume", *more)}
+        return argparse.Namespace(**how), given
+
     def error(self, message):
         raise UserError(f"{message}; --help lists the options")
 

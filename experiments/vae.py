@@ -1,6 +1,5 @@
 """Questions 1.6 and 1.7: train the VAE on binary digits, follow its ELBO, estimate log p(x) by importance sampling."""
 
-import argparse
 import copy
 import math
 import sys
@@ -333,11 +332,10 @@ def parse(argv):
     parser.add_argument("--beta1", type=fraction, help="of Adam (tuned: 0.95, handout: 0.9)")
     parser.add_argument("--beta2", type=fraction, help="of Adam (tuned: 0.99, handout: 0.999)")
     parser.add_argument("--average-decay", type=fraction, help="of the weights' running average (tuned: 0.9995, handout: 0)")
-    given = vars(parser.parse_args(argv))
+    how, given = parser.split(argv, "action", "num_samples")
     if given.get("dataset") == "auto":
         del given["dataset"]
-    how = {name: given.pop(name) for name in ("action", "data_dir", "run_dir", "device", "resume", "num_samples")}
-    return argparse.Namespace(**how), given
+    return how, given
 
 
 def main(argv=None):
