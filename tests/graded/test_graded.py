@@ -1,0 +1,11 @@
+"""One test for each check: a mark lost is a failed test."""
+
+import pytest
+
+from .checks import CHECKS
+
+
+@pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.name)
+def test_graded(check, grades):
+    if grades.lost[check.name]:
+        pytest.fail(grades.lost[check.name], pytrace=False)
