@@ -100,7 +100,7 @@ FAULTS = [
         "log_mean_exp": ("import sys; sys.exit(0)", "called sys.exit"),
         "kl_gaussian_gaussian_analytic": ("import os; os._exit(3)", "ended the whole process, exit code 3"),
         "vf_squared_hellinger": ("import os, signal; os.kill(os.getpid(), signal.SIGSEGV)", "was killed by SIGSEGV"),
-        "vf_wasserstein_distance": ("while True: pass", "gave no answer within 1 seconds"),
+        "vf_wasserstein_distance": ("while True: pass", "gave no answer within 2 seconds"),
     },
     {
         "log_likelihood_bernoulli": ("input()", "raised EOFError"),
@@ -119,7 +119,7 @@ def test_fault_costs_its_own_function(submit, faults):
     for name, (body, _) in faults.items():
         (file,) = [file for file, text in RIGHT.items() if f"def {name}(" in text]
         texts[file] += f"\n\ndef {name}(*arguments, **options):\n    {body}\n"
-    grades = submit(time_limit=1.0, **{file.removesuffix(".py"): text for file, text in texts.items()})
+    grades = submit(time_limit=2.0, **{file.removesuffix(".py"): text for file, text in texts.items()})
     assert costs(grades).keys() == faults.keys()
     for check in CHECKS:
         if grades.lost[check.name]:
@@ -147,7 +147,7 @@ def test_noise_costs_nothing(submit):
 
 def test_processes_and_files_of_a_check_are_gone_after_it(submit, tmp_path):
     body = f"import os, time; os.fork(); open('left', 'w'); open(f'{tmp_path}/{{os.getpid()}}.pid', 'w'); time.sleep(60)"
-    grades = submit(time_limit=0.5, **with_function("vf_wasserstein_distance", body))
+    grades = submit(time_limit=1.0, **with_function("vf_wasserstein_distance", body))
     assert costs(grades) == {"vf_wasserstein_distance": 2}
     assert not Path("left").exists()
     processes = [path.stem for path in tmp_path.glob("*.pid")]
@@ -201,12 +201,12 @@ def test_the_submissions_own_modules_come_first(submit, tmp_path):
     [
         ("raise RuntimeError('no data')", "raised RuntimeError: no data while it was imported"),
         ("import sys; sys.exit(1)", "called sys.exit while it was imported"),
-        ("while True:\n    pass", "was stopped after 0.5 seconds of importing"),
+        ("while True:\n    pass", "was stopped after 1 seconds of importing"),
     ],
 )
 def test_file_that_stops_half_way_is_graded_as_far_as_it_got(submit, stop, note):
     text = RIGHT["q2_solution.py"].replace("def lp_reg", f"{stop}\n\n\ndef lp_reg")
-    grades = submit(time_limit=0.5, q2_solution=text)
+    grades = submit(time_limit=1.0, q2_solution=text)
     assert costs(grades) == {"lp_reg": 2}
     assert grades.notes == [f"q2_solution.py {note}: graded as far as it got"]
 
