@@ -45,7 +45,7 @@ def test_curves_are_right_at_three_thetas(q2, tmp_path):
         assert abs(row["squared_hellinger"] - row["squared_hellinger_exact"]) <= 0.005
         assert abs(row["wasserstein"] - row["wasserstein_exact"]) <= 0.02
     metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())
-    assert all(bound <= row["wasserstein"] for bound, row in zip(metrics["wasserstein_lower_bound"], rows))
+    assert all(bound <= row["wasserstein_exact"] + 0.001 for bound, row in zip(metrics["wasserstein_lower_bound"], rows))
     written = {path.name for path in (tmp_path / "run").rglob("*.*") if path.name != ".lock"}
     pictures = {"squared_hellinger.png", "wasserstein.png"}
     assert written == {"options.json", "log.jsonl", "checkpoint.pt", "metrics.json", "curves.csv"} | pictures
@@ -125,6 +125,8 @@ def test_killed_run_resumes_to_the_same_bits(q2, tmp_path):
             time.sleep(0.002)
         process.kill()
         process.communicate()
+        assert process.returncode != 0  # it was at work, not done
+        assert len(RunDirectory(tmp_path / "killed").read_log()) >= lines
     assert q2("--run-dir", tmp_path / "killed", "--resume")[0] == 0
     assert (tmp_path / "killed" / "curves.csv").read_bytes() == (tmp_path / "whole" / "curves.csv").read_bytes()
     logs = [[{**entry, "seconds": 0} for entry in RunDirectory(tmp_path / name).read_log()] for name in ("whole", "killed")]
