@@ -103,6 +103,56 @@ class CriticBank(nn.Module):
         return critic
 
 
+class ImageCritic(nn.Module):
+    """A real number for each 32x32 colour image: the critic of question 3.
+
+    Nothing in it mixes the images of a batch, so the gradient at an image is that image's own, as the Lipschitz penalty takes
+    for granted; batch normalisation would break this.
+    """
+
+    def __init__(self, h_dim=64):
+        super().__init__()
+        self.x = nn.Sequential(
+            nn.Conv2d(3, h_dim, 4, stride=2, padding=1),  # 16 x 16
+            nn.LeakyReLU(0.2),
+            nn.Conv2d(h_dim, 2 * h_dim, 4, stride=2, padding=1),  # 8 x 8
+            nn.LeakyReLU(0.2),
+            nn.Conv2d(2 * h_dim, 4 * h_dim, 4, stride=2, padding=1),  # 4 x 4
+            nn.LeakyReLU(0.2),
+            nn.Conv2d(4 * h_dim, 1, 4),
+        )
+
+    def forward(self, x):
+        """x: (batch, 3, 32, 32). Returns (batch,), for a batch of one too."""
+        return self.x(x).flatten()
+
+
+class Generator(nn.Module):
+    """Latents from N(0, I) to 32x32 colour images: the transposed convolutions of DCGAN (Radford et al. 2016, 1511.06434)."""
+
+    def __init__(self, z_dim=100, h_dim=64):
+        super().__init__()
+        self.z_dim = z_dim
+        self.h_dim = h_dim
+        self.decoder = nn.Sequential(
+            nn.ConvTranspose2d(z_dim, 4 * h_dim, 4),  # 4 x 4
+            nn.BatchNorm2d(4 * h_dim),
+            nn.ReLU(),
+            nn.ConvTranspose2d(4 * h_dim, 2 * h_dim, 4, stride=2, padding=1),  # 8 x 8
+            nn.BatchNorm2d(2 * h_dim),
+            nn.ReLU(),
+            nn.ConvTranspose2d(2 * h_dim, h_dim, 4, stride=2, padding=1),  # 16 x 16
+            nn.BatchNorm2d(h_dim),
+            nn.ReLU(),
+            nn.ConvTranspose2d(h_dim, 3, 4, stride=2, padding=1),
+            nn.Tanh(),
+        )
+
+    def forward(self, z):
+        """z: (batch, z_dim). Returns (batch, 3, 32, 32), in [-1, 1]."""
+        return self.decoder(z.view(len(z), self.z_dim, 1, 1))
+
+
 def _mlp(inputs, outputs):
     return nn.Sequential(
         nn.Linear(inputs, HIDDEN),

@@ -2,6 +2,7 @@
 
 import io
 
+import scipy.stats
 import torch
 from matplotlib.figure import Figure
 
@@ -83,6 +84,124 @@ def divergence_curve(exact, estimates, path, divergence, description):
     axes.grid(alpha=0.3)
     axes.legend(loc="lower right", frameon=False)
     _save(figure, path)
+
+
+def image_grid(images, path):
+    """Colour images in a square, nothing else. images: (n, 3, 32, 32) in [-1, 1]."""
+    figure = Figure(figsize=(6, 6))
+    _show_colours(figure.add_axes((0, 0, 1, 1)), _colour_grid(images, int(len(images) ** 0.5)))
+    _save(figure, path)
+
+
+def samples(images, real, path, trained_on, dataset):
+    """Generated images beside real ones, (100, 3, 32, 32) each in [-1, 1]; real may be None."""
+    sets = [(images, f"Generated: g(z), z ~ N(0, I)\n{trained_on}")]
+    if real is not None:
+        sets.append((real, f"Real, held out\n{dataset}"))
+    figure = Figure(figsize=(6 * len(sets), 6.5), layout="constrained")
+    for axes, (shown, title) in zip(figure.subplots(1, len(sets), squeeze=False)[0], sets):
+        axes.set_title(title, fontsize=11)
+        _show_colours(axes, _colour_grid(shown, int(len(shown) ** 0.5)))
+    _save(figure, path)
+
+
+def nearest(images, neighbours, path, trained_on):
+    """Generated images above the training images nearest to them. images, neighbours: (n, 3, 32, 32), n a multiple of 10."""
+    figure = Figure(figsize=(7, 3.6), layout="constrained")
+    figure.suptitle(f"Generated (odd rows), the nearest training image below each (even rows)\n{trained_on}", fontsize=11)
+    pairs = torch.stack([part.cpu().unflatten(0, (-1, 10)) for part in (images, neighbours)], dim=1)
+    _show_colours(figure.add_subplot(), _colour_grid(pairs.flatten(0, 2), 10))
+    _save(figure, path)
+
+
+def perturbations(images, dimensions, steps, effects, path, trained_on):
+    """The strongest latent dimensions at work on one picture, and the effect of each dimension there is.
+
+    images: (dimensions, steps, 3, 32, 32). steps: how far the dimension was moved. effects: of all, in units of [-1, 1].
+    """
+    figure = Figure(figsize=(9, 7), layout="constrained")
+    figure.suptitle(f"One latent dimension moved, the others held\n{trained_on}", fontsize=11)
+    left, right = figure.subplots(1, 2, width_ratios=(1, 1))
+    columns, rows = len(steps), len(dimensions)
+    _show_colours(left, _colour_grid(images.flatten(0, 1), columns), extent=(0, columns, rows, 0))
+    left.set_axis_on()
+    left.set_xticks([column + 0.5 for column in range(columns)], [f"{step:+.1f}" for step in steps])
+    left.set_yticks([row + 0.5 for row in range(rows)], [f"$z_{{{dimension}}}$" for dimension in dimensions])
+    left.set_xlabel("moved by")
+    left.tick_params(length=0)
+    left.spines[:].set_visible(False)
+    order = sorted(range(len(effects)), key=effects.__getitem__, reverse=True)
+    colours = [ACCENT if dimension in dimensions else FAINT for dimension in order]
+    right.bar(range(len(order)), [effects[dimension] for dimension in order], color=colours, width=0.8)
+    right.set(
+        xlabel=f"all {len(order)} dimensions, strongest first (coloured: shown)",
+        ylabel=f"RMS change of a pixel in [-1, 1], moved by {steps[-1]:+.2g}",
+    )
+    right.spines[["top", "right"]].set_visible(False)
+    _save(figure, path)
+
+
+def interpolation(images, alphas, path, title, trained_on):
+    """Paths between pairs of pictures, one a row. images: (alphas, pairs, 3, 32, 32)."""
+    columns, rows = images.shape[:2]
+    figure = Figure(figsize=(7, 0.62 * rows + 1.1), layout="constrained")
+    figure.suptitle(f"{title}\n{trained_on}", fontsize=11)
+    axes = figure.add_subplot()
+    _show_colours(axes, _colour_grid(images.transpose(0, 1).flatten(0, 1), columns), extent=(0, columns, rows, 0))
+    axes.set_axis_on()
+    axes.set_xticks([column + 0.5 for column in range(columns)], [f"{alpha:.1f}" for alpha in alphas])
+    axes.set_yticks([])
+    axes.set_xlabel(r"$\alpha$")
+    axes.tick_params(length=0)
+    axes.spines[:].set_visible(False)
+    _save(figure, path)
+
+
+def latent_norms(norms, alphas, z_dim, path):
+    """The length of the latent along each kind of path. norms: name to (alphas, pairs)."""
+    figure = Figure(figsize=(6.4, 4), layout="constrained")
+    axes = figure.add_subplot(
+        xlabel=r"$\alpha$", ylabel=r"length $\Vert z \Vert_2$", title="How far from the origin the two paths run"
+    )
+    low, high = scipy.stats.chi.ppf([0.025, 0.975], z_dim)
+    axes.axhspan(low, high, color=FAINT, alpha=0.3, label=f"95% of draws from N(0, I) in {z_dim} dimensions", linewidth=0)
+    for (name, values), colour in zip(norms.items(), (ACCENT, INK)):
+        axes.plot(alphas, values.cpu(), color=colour, linewidth=0.8, alpha=0.4)
+        axes.plot(alphas, values.mean(1).cpu(), color=colour, linewidth=2.5, label=f"{name}, mean of {values.shape[1]} pairs")
+    axes.set_ylim(bottom=0)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(loc="lower right", frameon=False)
+    _save(figure, path)
+
+
+def training_curves(log, path, dataset):
+    """How a WGAN-LP run went: the critic's estimate, and the distance at each checkpoint. log: the entries of log.jsonl."""
+    figure = Figure(figsize=(9, 3.6), layout="constrained")
+    figure.suptitle(f"WGAN-LP on {dataset}", fontsize=11)
+    left, right = figure.subplots(1, 2)
+    minutes = [entry["seconds"] / 60 for entry in log]
+    left.plot(minutes, [entry["wasserstein_estimate"] for entry in log], color=ACCENT, linewidth=1)
+    left.set(xlabel="minutes of training", ylabel="critic's estimate of $W_1$")
+    measured = [entry for entry in log if "sliced_wasserstein" in entry]
+    distances = [entry["sliced_wasserstein"] for entry in measured]
+    right.plot([entry["seconds"] / 60 for entry in measured], distances, color=INK, marker="o", markersize=3)
+    right.set(xlabel="minutes of training", ylabel="sliced Wasserstein distance\nto held-out images", yscale="log")
+    for axes in (left, right):
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.grid(alpha=0.3)
+    _save(figure, path)
+
+
+def _colour_grid(images, columns):
+    """(n, 3, 32, 32) images in [-1, 1] as one picture (height, width, 3) in [0, 1], a line of white between them."""
+    tiles = torch.nn.functional.pad(images.detach().cpu() / 2 + 0.5, (1, 1, 1, 1), value=1.0)
+    rows = tiles[: len(tiles) // columns * columns].unflatten(0, (-1, columns))  # (rows, columns, 3, 34, 34)
+    return rows.permute(0, 3, 1, 4, 2).flatten(2, 3).flatten(0, 1)
+
+
+def _show_colours(axes, picture, **options):
+    axes.imshow(picture.clamp(0, 1).numpy(), interpolation="nearest", **options)
+    axes.set_axis_off()
 
 
 def _grid(images, columns):

@@ -1,0 +1,431 @@
+"""Question 3: train a generator of house numbers as a WGAN-LP, and measure it as training goes."""
+
+import copy
+import math
+import sys
+import time
+from pathlib import Path
+
+import torch
+from tqdm import tqdm
+
+import q3_samplers
+from experiments import exploration, figures
+from experiments.download import DownloadError, fetch
+from experiments.run import (
+    Parser,
+    RunDirectory,
+    UserError,
+    check_options,
+    choose_device,
+    command,
+    fraction,
+    learning_rate_at,
+    new_options,
+    positive_integer,
+    positive_number,
+    random_state,
+    set_random_state,
+)
+from model import Generator, ImageCritic
+from q2_solution import gradient_norm
+from q3_solution import critic_loss, generator_loss
+
+PRESETS = {
+    "handout": dict(
+        generator_steps=50_000,
+        critic_updates=5,
+        batch_size=64,
+        learning_rate=1e-4,
+        critic_learning_rate=1e-4,
+        schedule="constant",
+        beta1=0.5,
+        beta2=0.9,
+        lipschitz_weight=10.0,
+        average_decay=0.0,
+        z_dim=100,
+        h_dim=64,
+        held_out=0.2,
+    ),
+    "tuned": dict(
+        generator_steps=20_000,
+        critic_updates=2,
+        batch_size=64,
+        learning_rate=5e-4,
+        critic_learning_rate=5e-4,
+        schedule="cosine",
+        beta1=0.5,
+        beta2=0.9,
+        lipschitz_weight=10.0,
+        average_decay=0.999,
+        z_dim=100,
+        h_dim=32,
+        held_out=0.2,
+    ),
+}
+MEASURED = ("wasserstein_estimate", "lipschitz_penalty", "generator_loss")
+
+
+class Learner:
+    """What training changes: generator, critic, their optimizers, and the running average of the generator, which draws.
+
+    The average is w <- decay w + (1 - decay) generator after every step, with a shorter memory over the first ones; batch
+    normalisation's running statistics are averaged with the weights. An average_decay of 0 makes it the generator itself.
+    """
+
+    PARTS = ("generator", "critic", "average", "generator_optimizer", "critic_optimizer")
+
+    def __init__(self, options, device):
+        self.options = options
+        layout = {"device": device, "memory_format": torch.channels_last}  # what convolutions are fastest on
+        self.generator = Generator(options["z_dim"], options["h_dim"]).to(**layout)
+        self.critic = ImageCritic(options["h_dim"]).to(**layout)
+        self.average = copy.deepcopy(self.generator) if options["average_decay"] else self.generator
+        self.generator_optimizer = self._adam(self.generator)
+        self.critic_optimizer = self._adam(self.critic)
+        self.decay = torch.zeros((), device=device)
+
+    def _adam(self, network):
+        device = next(network.parameters()).device
+        return torch.optim.Adam(
+            network.parameters(),
+            lr=torch.zeros((), device=device),  # a tensor, so that a captured step reads the rate of the day
+            betas=(self.options["beta1"], self.options["beta2"]),
+            fused=True,
+            capturable=device.type == "cuda",
+        )
+
+    def noise(self):
+        """One batch of latents from the prior, (batch_size, z_dim)."""
+        return torch.randn(self.options["batch_size"], self.options["z_dim"], device=self.decay.device)
+
+    def set_rates(self, step):
+        """Put the learning rates and the average's decay where generator step number `step` wants them."""
+        for optimizer, rate in (
+            (self.generator_optimizer, self.options["learning_rate"]),
+            (self.critic_optimizer, self.options["critic_learning_rate"]),
+        ):
+            rate = learning_rate_at(step, self.options["generator_steps"], rate, self.options["schedule"])
+            for group in optimizer.param_groups:
+                group["lr"].fill_(rate)
+        self.decay.fill_(min(self.options["average_decay"], (step + 1) / (step + 10)))
+
+    def step(self, images):
+        """Several critic steps, each on fresh images and fresh noise, then one generator step. images: all there are, uint8.
+
+        Returns (3,), what MEASURED names, the critic's two averaged over its steps.
+        """
+        measured = []
+        for _ in range(self.options["critic_updates"]):
+            rows = torch.randint(len(images), (self.options["batch_size"],), device=images.device)
+            x = q3_samplers.scale(images.index_select(0, rows)).contiguous(memory_format=torch.channels_last)
+            measured.append(self.critic_step(x, self.noise()))
+        loss = self.generator_step(self.noise())
+        self.update_average()
+        return torch.cat([torch.stack(measured).mean(0), loss.view(1)])
+
+    def critic_step(self, x, z):
+        """One step of Adam down the critic's loss on images x and the generator's from z. Returns (2,), its parts."""
+        with torch.no_grad():
+            y = self.generator(z)
+        loss = critic_loss(x, y, self.critic, self.options["lipschitz_weight"])
+        self.critic_optimizer.zero_grad()
+        loss.total.backward()
+        self.critic_optimizer.step()
+        return torch.stack([loss.wasserstein_estimate, loss.lipschitz_penalty]).detach()
+
+    def generator_step(self, z):
+        """One step of Adam down the generator's loss at z; the critic only passes gradients on. Returns the loss, a scalar."""
+        loss = generator_loss(self.generator(z), self.critic)
+        self.generator_optimizer.zero_grad()
+        loss.backward(inputs=list(self.generator.parameters()))
+        self.generator_optimizer.step()
+        return loss.detach()
+
+    @torch.no_grad()
+    def update_average(self):
+        if self.average is not self.generator:
+            for mean, value in zip(self.average.state_dict().values(), self.generator.state_dict().values()):
+                if mean.is_floating_point():  # not the count of batches
+                    mean.lerp_(value, 1 - self.decay)
+
+    def is_finite(self):
+        return all(torch.isfinite(p).all() for net in (self.generator, self.critic) for p in net.parameters())
+
+    def state_dict(self):
+        return {part: getattr(self, part).state_dict() for part in self.PARTS}
+
+    def load_state_dict(self, state):
+        for part in self.PARTS:
+            getattr(self, part).load_state_dict(state[part])
+
+
+def captured(step, learner):
+    """`step`, a function without arguments that changes `learner`, recorded as one CUDA graph: replayed without launch costs.
+
+    Recording needs a few steps on a stream of their own first; what they change, random state included, is put back.
+    """
+    device = learner.decay.device
+    before, randomness = copy.deepcopy(learner.state_dict()), random_state(device)
+    stream = torch.cuda.Stream()
+    stream.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(stream):
+        for _ in range(3):
+            step()
+    torch.cuda.current_stream().wait_stream(stream)
+    learner.load_state_dict(before)
+    set_random_state(randomness, device)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        result = step()
+
+    def replay():
+        graph.replay()
+        return result
+
+    return replay
+
+
+class Interval:
+    """What is measured between two lines of the log: the sums of MEASURED, and the seconds of training."""
+
+    def __init__(self, device):
+        self.sums, self.steps, self.began = torch.zeros(len(MEASURED), device=device), 0, time.perf_counter()
+
+    def add(self, measured):
+        self.sums += measured
+        self.steps += 1
+
+    def end(self):
+        """Returns MEASURED averaged over the steps, name to value, and the seconds since the interval began."""
+        means = (self.sums / self.steps).tolist()  # waits for the GPU, so that the clock is read when the work is done
+        return dict(zip(MEASURED, means)), time.perf_counter() - self.began
+
+
+def train(run, photos, options, device, checkpoint_minutes, log_every):
+    """Train as `options` say, from run's checkpoint if it holds one.
+
+    A line of log every `log_every` generator steps; with the first of them that comes `checkpoint_minutes` of training after
+    the last, and at the end, a checkpoint, a picture of samples and their distance from held-out images.
+    """
+    torch.manual_seed(options["seed"])
+    learner = Learner(options, device)
+    done, seconds, steps = 0, 0.0, options["generator_steps"]
+    if (state := run.resume(options)) is not None:
+        learner.load_state_dict(state)
+        set_random_state(state["random_state"], device)
+        done, seconds = state["generator_step"], state["train_seconds"]
+        print(f"resuming after step {done} of {steps}", flush=True)
+    training, held_out = q3_samplers.hold_out(photos.images, options["held_out"])
+    training = training.to(device)
+
+    def step():
+        return learner.step(training)
+
+    if device.type == "cuda" and done < steps:
+        learner.set_rates(done)
+        step = captured(step, learner)
+    saved_at, interval = seconds, Interval(device)
+    for number in tqdm(range(done, steps), "generator steps", steps, initial=done, leave=False, disable=None):
+        learner.set_rates(number)
+        interval.add(step())
+        if (number + 1) % log_every and number + 1 != steps:
+            continue
+        means, lasted = interval.end()
+        seconds += lasted
+        entry = {"dataset": photos.name, "generator_step": number + 1, **means, "seconds": round(seconds, 2)}
+        entry["steps_per_second"] = interval.steps / lasted
+        check_finite(learner, entry)
+        if seconds - saved_at >= 60 * checkpoint_minutes or number + 1 == steps:
+            entry |= measure(run, learner, training, held_out, number + 1)
+            run.log(entry)
+            progress = {"generator_step": number + 1, "train_seconds": seconds, "random_state": random_state(device)}
+            run.save({"options": options, **progress, **learner.state_dict()})
+            saved_at = seconds
+            report(entry, steps)
+        else:
+            run.log(entry)
+        interval = Interval(device)
+    exploration.save_generator(run.folder / "generator.pt", learner.average, {**options, "train_seconds": round(seconds, 1)})
+
+
+def check_finite(learner, entry):
+    """UserError if training has exploded."""
+    if not (math.isfinite(sum(entry[name] for name in MEASURED)) and learner.is_finite()):
+        raise UserError(
+            f"the networks are no longer finite by generator step {entry['generator_step']}; the last checkpoint is kept; "
+            "start again with a smaller --learning-rate and --critic-learning-rate"
+        )
+
+
+def measure(run, learner, training, held_out, step):
+    """The slow measurements of a checkpoint, on noise and directions that are always the same, and the picture of samples."""
+    images = exploration.draw(learner.average, len(held_out))
+    figures.image_grid(images[: exploration.FEWEST], run.figures / f"samples_{step:06d}.png")
+    real = q3_samplers.scale(held_out).to(images.device)
+    batch_size = min(learner.options["batch_size"], len(real), len(training))
+    norms = gradient_norm_between(learner.critic, q3_samplers.scale(training[:batch_size]), images[:batch_size])
+    return {"gradient_norm": norms, "sliced_wasserstein": exploration.average_distance(real, images)}
+
+
+def gradient_norm_between(critic, x, y):
+    """The critic's mean gradient norm between x and y, at points drawn by a generator that training does not use."""
+    with torch.random.fork_rng(devices=[x.device] if x.device.type == "cuda" else []), torch.no_grad():
+        torch.manual_seed(0)
+        return gradient_norm(x, y, critic).mean().item()
+
+
+def report(entry, steps):
+    left = entry["seconds"] / entry["generator_step"] * (steps - entry["generator_step"])
+    print(
+        f"step {entry['generator_step']:6d}/{steps}  W1 estimate {entry['wasserstein_estimate']:6.2f}"
+        f"  penalty {entry['lipschitz_penalty']:.3f}  gradient norm {entry['gradient_norm']:.2f}"
+        f"  sliced W {entry['sliced_wasserstein']:6.1f}  {entry['steps_per_second']:.2f} steps/s, {left / 60:.0f} min left",
+        flush=True,
+    )
+
+
+def load_photos(dataset, data_file, data_dir):
+    """The images to train on: of data_file if there is one, of SVHN's training file (`auto`, `svhn`), or the drawn stand-in."""
+    try:
+        if data_file is not None:
+            return q3_samplers.svhn(data_file)
+        if dataset != q3_samplers.STAND_IN:
+            name = "train_32x32.mat"
+            if q3_samplers.find(data_dir, name) is None:
+                fetch(q3_samplers.URL + name, data_dir / q3_samplers.FOLDER / name, f"md5:{q3_samplers.MD5[name]}")
+            return q3_samplers.svhn(q3_samplers.find(data_dir, name))
+    except DownloadError as error:
+        if dataset != "auto":
+            raise
+        print(f"WARNING: {error}", file=sys.stderr)
+        print(
+            "WARNING: going on with drawn digits instead, svhn-stand-in; pictures and numbers are not those of SVHN",
+            file=sys.stderr,
+            flush=True,
+        )
+    except FileNotFoundError as error:
+        raise UserError(f"{data_file} is not there; name an SVHN .mat file, or leave out --data-file") from error
+    except (OSError, ValueError) as error:
+        raise UserError(error) from error
+    return q3_samplers.stand_in()
+
+
+def photos_of_run(options, how):
+    """The images that the run with these options was trained on. UserError if they are not the same any more."""
+    dataset = q3_samplers.STAND_IN if options["dataset"] == q3_samplers.STAND_IN else "svhn"
+    photos = load_photos(dataset, how.data_file or options["data_file"], how.data_dir)
+    if photos.digest != options["dataset_digest"]:
+        raise UserError(f"{how.run_dir} was trained on other images than {photos.name} holds now; name them by --data-file")
+    return photos
+
+
+def photos_at_hand(how):
+    """Images to compare a generator with that is not of this run, if it takes no download: Photos or None."""
+    found = (q3_samplers.find(how.data_dir, name) for name in q3_samplers.MD5)
+    data_file = how.data_file or next((path for path in found if path is not None), None)
+    if data_file is None and how.dataset != q3_samplers.STAND_IN:
+        print(f"no SVHN file in {how.data_dir}: shown without real images; --data-file names one", flush=True)
+        return None
+    return load_photos(how.dataset, data_file, how.data_dir)
+
+
+def evaluate(run, how, options, device):
+    """Explore the generator of --generator, else of this run's last checkpoint, else the bundled one."""
+    if how.generator is None and options is not None and (state := run.load(options)) is not None:
+        generator = Generator(options["z_dim"], options["h_dim"])
+        generator.load_state_dict(state["average"])
+        origin = {**options, "generator_steps": state["generator_step"], "train_seconds": round(state["train_seconds"], 1)}
+        photos = photos_of_run(options, how)
+        figures.training_curves(run.read_log(), run.figures / "training.png", photos.name)
+    else:
+        path = how.generator or exploration.BUNDLED
+        generator, origin = exploration.load_generator(path)
+        print(f"exploring {path}, trained on {origin.get('dataset', 'images it does not name')}", flush=True)
+        photos = photos_at_hand(how)
+    metrics = exploration.explore(run, generator.to(device), origin, photos, how.epsilon)
+    run.write_json("metrics.json", metrics)
+    exploration.report(metrics)
+    print(f"written to {run.folder}: metrics.json, figures/")
+
+
+def parse(argv):
+    """The command line of q3_solution.py: how to run, and the options that were named, apart."""
+    parser = Parser("Train a WGAN-LP on house numbers, then explore what it has learnt.", "runs/q3", PRESETS)
+    add = parser.add_argument
+    add("action", nargs="?", choices=("train", "evaluate"), default=None, help="one of the two (both)")
+    add(
+        "--dataset",
+        choices=("auto", "svhn", "svhn-stand-in"),
+        default="auto",
+        help="auto draws a stand-in where SVHN cannot be had",
+    )
+    add("--data-file", type=Path, default=None, help="an SVHN .mat file to take instead of --data-dir's train_32x32.mat")
+    add("--generator", type=Path, default=None, help="weights to evaluate, of a run or of the handout's Generator")
+    add("--epsilon", type=positive_number, default=2.0, help="how far evaluate moves a latent dimension (2)")
+    add("--checkpoint-minutes", type=positive_number, default=5.0, help="of training between checkpoints (5)")
+    add("--log-every", type=positive_integer, default=50, help="generator steps between lines of log.jsonl (50)")
+    add("--generator-steps", type=positive_integer, help="of training")
+    add("--critic-updates", type=positive_integer, help="before each generator step")
+    add("--batch-size", type=positive_integer, help="images an update")
+    add("--learning-rate", type=positive_number, help="of the generator")
+    add("--critic-learning-rate", type=positive_number, help="of the critic")
+    add("--schedule", choices=("constant", "cosine"), help="of both learning rates")
+    add("--beta1", type=fraction, help="of Adam")
+    add("--beta2", type=fraction, help="of Adam")
+    add("--lipschitz-weight", type=positive_number, help="lambda of the penalty")
+    add("--average-decay", type=fraction, help="of the running average of the generator's weights")
+    add("--z-dim", type=positive_integer, help="latent dimensions")
+    add("--h-dim", type=positive_integer, help="channels of the widest layer of 16 x 16, in both networks")
+    add("--held-out", type=fraction, help="of the images, at the end, kept for the distance")
+    hows = ("action", "dataset", "data_file", "generator", "epsilon", "checkpoint_minutes", "log_every")
+    return parser.split(argv, *hows)
+
+
+def main(argv=None):
+    """The command `python q3_solution.py`. Returns its exit code."""
+    return command(_main, argv)
+
+
+def _main(argv):
+    how, given = parse(argv)
+    device = choose_device(how.device)
+    with RunDirectory(how.run_dir) as run:
+        goes_on = how.resume or how.action == "evaluate"
+        options = run.read_options("q3") if goes_on else None
+        if options is not None:
+            check_options(given, options, run.folder)
+        elif how.action == "evaluate" and given:
+            raise UserError(
+                f"{run.folder} holds no run; evaluate the bundled generator without --{next(iter(given))}, or train"
+            )
+        if how.action != "evaluate":
+            if options is None:
+                photos = load_photos(how.dataset, how.data_file, how.data_dir)
+                options = new_run_options(photos, how, given)
+                run.set_aside()
+                run.write_options(options, device)
+            else:
+                photos = photos_of_run(options, how)
+            print(
+                f"{photos.name} ({len(photos.images):,} images), preset {options['preset']}, seed {options['seed']}, "
+                f"on {device}, recorded in {run.folder}",
+                flush=True,
+            )
+            train(run, photos, options, device, how.checkpoint_minutes, how.log_every)
+        if how.action != "train":
+            evaluate(run, how, options, device)
+
+
+def new_run_options(photos, how, given):
+    """The options of a new run on these images. UserError if too few of them would be left on either side."""
+    data_file = str(how.data_file) if how.data_file is not None else None
+    identity = {"question": "q3", "dataset": photos.name, "dataset_digest": photos.digest, "data_file": data_file}
+    options = {**identity, **new_options(given, PRESETS)}
+    parts = q3_samplers.hold_out(photos.images, options["held_out"])
+    if min(len(part) for part in parts) < exploration.FEWEST:
+        raise UserError(
+            f"{photos.name} has {len(photos.images)} images, of which --held-out {options['held_out']:g} leaves fewer than "
+            f"{exploration.FEWEST} to train on or to compare with"
+        )
+    return options

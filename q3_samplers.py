@@ -1,0 +1,165 @@
+"""SVHN as tensors: 32x32 colour photographs of house numbers, read from MATLAB files, or a drawn stand-in.
+
+Street View House Numbers (Netzer et al. 2011). Neighbouring images of a file are often crops of one photograph, so a part to
+hold out is always a contiguous block: a shuffled one would share photographs with the rest.
+"""
+
+import hashlib
+import math
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import scipy.io
+import torch
+import torch.nn.functional as F
+from matplotlib import ft2font, get_data_path
+
+URL = "http://ufldl.stanford.edu/housenumbers/"
+FOLDER = "svhn"
+MD5 = {  # of the published files; extra_32x32.mat has none here and is taken as it is
+    "train_32x32.mat": "e26dedcc434d2e4c54c9b2d4a06d8373",
+    "test_32x32.mat": "eb5a983be6a315427106f1b164d9cef3",
+}
+STAND_IN = "svhn-stand-in"
+
+
+class Photos(NamedTuple):
+    """A data set of colour images: its name, the SHA-256 of its bytes, uint8 (n, 3, 32, 32) and digits int64 (n,), 0 to 9."""
+
+    name: str
+    digest: str
+    images: torch.Tensor
+    labels: torch.Tensor
+
+
+def find(data_dir, name):
+    """The file `name` of the published data set below data_dir, or None."""
+    places = (Path(data_dir) / FOLDER / name, Path(data_dir) / name)
+    return next((path for path in places if path.is_file()), None)
+
+
+def svhn(path):
+    """The images and digits of one MATLAB file of the published form: X uint8 (32, 32, 3, n), y (n, 1) from 1 to 10, 10 for 0.
+
+    FileNotFoundError if there is none, ValueError if it is damaged, of another form, or goes by a published name without being
+    the published file. No code that a file may hold is executed.
+    """
+    path = Path(path)
+    content = path.read_bytes()
+    found, published = hashlib.md5(content).hexdigest(), MD5.get(path.name)
+    if published not in (None, found):
+        raise ValueError(
+            f"{path} is not the published file: its contents ({len(content):,} bytes) have MD5 {found[:12]}..., expected "
+            f"{published[:12]}...; delete it to have it downloaded anew, or put the published file in its place"
+        )
+    try:
+        arrays = scipy.io.loadmat(path, variable_names=("X", "y"))
+    except Exception as error:  # whatever SciPy meets in a damaged or foreign file
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise ValueError(f"{path} is damaged or no MATLAB file ({reason}); get it anew from {URL}") from error
+    X, y = arrays.get("X"), arrays.get("y")
+    if X is None or y is None or X.dtype != np.uint8 or X.shape != (32, 32, 3, y.size) or not np.isin(y, range(1, 11)).all():
+        form = {name: f"{array.dtype} {array.shape}" for name, array in arrays.items() if not name.startswith("__")}
+        raise ValueError(f"{path} is not of SVHN's form, X uint8 (32, 32, 3, n) and y (n, 1) from 1 to 10, but holds {form}")
+    images = torch.from_numpy(np.ascontiguousarray(X.transpose(3, 2, 0, 1)))
+    labels = torch.from_numpy(y.astype(np.int64).ravel() % 10)
+    return _photos(path.stem, images, labels)
+
+
+def scale(images):
+    """uint8 0 to 255 to float32 -1 to 1."""
+    return images.float() / 127.5 - 1
+
+
+def hold_out(images, fraction):
+    """The images before, and those in, a contiguous block at the end that is `fraction` of them."""
+    size = round(len(images) * fraction)
+    return images[: len(images) - size], images[len(images) - size :]
+
+
+class Loader:
+    """Epochs over images kept as bytes, and their digits: yields x float32 (batch, 3, 32, 32) in [-1, 1] and y int64 (batch,).
+
+    The last batch of an epoch may be smaller. shuffle: draw the order anew, from torch's global generator, at every epoch.
+    """
+
+    def __init__(self, images, labels, batch_size, shuffle):
+        self.images, self.labels, self.batch_size, self.shuffle = images, labels, batch_size, shuffle
+
+    def __len__(self):
+        return math.ceil(len(self.images) / self.batch_size)
+
+    def __iter__(self):
+        order = torch.randperm(len(self.images)) if self.shuffle else torch.arange(len(self.images))
+        for rows in order.split(self.batch_size) if len(order) else ():
+            yield scale(self.images[rows]), self.labels[rows]
+
+
+def svhn_sampler(root, train_batch_size, test_batch_size, valid_split=0):
+    """Three loaders of (images, digits): train, valid and test, of the published files below `root`.
+
+    valid_split: the fraction at the end of the training file that goes to valid, which is empty at 0. Errors: see svhn.
+    """
+    train, test = (svhn(find(root, name) or Path(root) / FOLDER / name) for name in MD5)
+    train_images, valid_images = hold_out(train.images, valid_split)
+    train_labels, valid_labels = hold_out(train.labels, valid_split)
+    return (
+        Loader(train_images, train_labels, train_batch_size, shuffle=True),
+        Loader(valid_images, valid_labels, test_batch_size, shuffle=False),
+        Loader(test.images, test.labels, test_batch_size, shuffle=False),
+    )
+
+
+def stand_in(size=4000, seed=0):
+    """`size` drawn house numbers: what the whole path runs on where there is neither file nor network. Not SVHN.
+
+    Each is a digit in one of matplotlib's fonts, turned, shifted and scaled, a neighbour cut off at either edge, in two random
+    colours under a slope of light, blurred, with noise. The same bytes at every call with the same seed.
+    """
+    generator = torch.Generator().manual_seed(seed)
+
+    def uniform(low, high, *shape):
+        return low + (high - low) * torch.rand(size, *shape, generator=generator)
+
+    glyphs = _glyphs()  # (fonts, 10, 64, 44)
+    fonts = torch.randint(len(glyphs), (size,), generator=generator)
+    digits = torch.randint(10, (size, 3), generator=generator)  # left neighbour, the one to read, right neighbour
+    strip = torch.cat([glyphs[fonts, digits[:, place]] for place in range(3)], dim=-1).unsqueeze(1)  # (size, 1, 64, 3 * 44)
+
+    angle, zoom = uniform(-0.15, 0.15), uniform(0.9, 1.5)
+    across = 64 / strip.shape[-1]
+    rows = torch.stack([angle.cos() * zoom * across, -angle.sin() * zoom * across, uniform(-0.08, 0.08)], dim=1)
+    columns = torch.stack([angle.sin() * zoom, angle.cos() * zoom, uniform(-0.15, 0.15)], dim=1)
+    grid = F.affine_grid(torch.stack([rows, columns], dim=1), [size, 1, 32, 32], align_corners=False)
+    ink = F.grid_sample(strip, grid, align_corners=False)  # (size, 1, 32, 32)
+    kernel = torch.tensor([1.0, 2.0, 1.0]) / 4
+    blurred = F.conv2d(ink, (kernel.unsqueeze(1) * kernel)[None, None], padding=1)
+    ink = torch.lerp(ink, blurred, uniform(0, 1, 1, 1, 1))
+
+    paper, contrast = uniform(0.1, 0.9, 1, 1, 1) + uniform(-0.1, 0.1, 3, 1, 1), uniform(0.2, 0.6, 1, 1, 1)
+    colour = paper + torch.where(paper.mean(1, keepdim=True) > 0.5, -contrast, contrast) + uniform(-0.1, 0.1, 3, 1, 1)
+    slope = torch.linspace(-1, 1, 32).view(1, 1, 1, 32) * uniform(-0.15, 0.15, 1, 1, 1)
+    pictures = torch.lerp(paper, colour, ink) + slope + 0.02 * torch.randn(size, 3, 32, 32, generator=generator)
+    return _photos(STAND_IN, (255 * pictures.clamp(0, 1)).round().byte(), digits[:, 1])
+
+
+def _glyphs():
+    """The ten digits in every font, white on black and centred: float32 (fonts, 10, 64, 44) in [0, 1]."""
+    names = ("DejaVuSans", "DejaVuSans-Bold", "DejaVuSans-Oblique", "DejaVuSerif", "DejaVuSerif-Bold", "STIXGeneral", "cmb10")
+    glyphs = torch.zeros(len(names), 10, 64, 44)
+    for font_glyphs, name in zip(glyphs, names):
+        font = ft2font.FT2Font(f"{get_data_path()}/fonts/ttf/{name}.ttf")
+        font.set_size(56, 72)
+        for digit, glyph in enumerate(font_glyphs):
+            font.set_text(str(digit))
+            font.draw_glyphs_to_bitmap()
+            drawn = torch.from_numpy(np.array(font.get_image())).float() / 255
+            height, width = drawn.shape
+            top, left = (64 - height) // 2, (44 - width) // 2
+            glyph[top : top + height, left : left + width] = drawn
+    return glyphs
+
+
+def _photos(name, images, labels):
+    return Photos(name, hashlib.sha256(images.numpy().tobytes() + labels.numpy().tobytes()).hexdigest(), images, labels)

@@ -1,0 +1,73 @@
+"""The functions of question 3: what WGAN-LP's two networks minimise, and two ways to move through a latent space.
+
+Images are (batch, 3, 32, 32) in [-1, 1], latents (batch, z_dim), but nothing here depends on either shape.
+
+Run as a script, this file trains and explores a generator of house numbers as experiments/wgan.py does.
+"""
+
+from typing import NamedTuple
+
+import torch
+
+from q2_solution import lp_reg, vf_wasserstein_distance
+
+
+class CriticLoss(NamedTuple):
+    """What a critic minimises and its parts, scalars: total = -wasserstein_estimate + lambda lipschitz_penalty."""
+
+    total: torch.Tensor
+    wasserstein_estimate: torch.Tensor
+    lipschitz_penalty: torch.Tensor
+
+
+def critic_loss(x, y, critic, lipschitz_weight=10.0):
+    """-(E_P[f] - E_Q[f]) + lambda E[max(0, ||grad f(x~)||_2 - 1)^2], f the critic, P of the images and Q of the generator.
+
+    x: samples of P, y: of Q, of one shape. A critic at the minimum measures W1(P, Q), from above by what the penalty leaves.
+    Returns a CriticLoss (WGAN-LP, Petzka et al. 2018, arXiv 1709.08894, equations 7 and 8).
+    """
+    wasserstein, penalty = vf_wasserstein_distance(x, y, critic), lp_reg(x, y, critic)
+    return CriticLoss(lipschitz_weight * penalty - wasserstein, wasserstein, penalty)
+
+
+def generator_loss(y, critic):
+    """-E_Q[f]: the one term of the Wasserstein distance that the generator, which makes y, has a say in. A scalar tensor."""
+    return -critic(y).mean()
+
+
+def perturb(z, epsilon):
+    """z + epsilon e_i for every unit vector e_i: each latent dimension moved by itself.
+
+    z: (batch, z_dim). Returns (z_dim, batch, z_dim), entry i with dimension i moved.
+    """
+    return z + epsilon * torch.eye(z.shape[-1], dtype=z.dtype, device=z.device).unsqueeze(1)
+
+
+def interpolate(a, b, alpha):
+    """(1 - alpha) a + alpha b: the straight line from a to b, exactly a at alpha = 0 and b at alpha = 1.
+
+    a, b: of one shape, latents or images. alpha: (n,), in [0, 1]. Returns (n, *a.shape).
+    """
+    alpha = alpha.view(-1, *[1] * a.dim())
+    return (1 - alpha) * a + alpha * b
+
+
+def interpolate_spherical(a, b, alpha):
+    """(sin((1 - alpha) w) a + sin(alpha w) b) / sin w, w the angle between a and b: the way round, not through, the origin.
+
+    The straight line between two draws from N(0, I) passes points far shorter than any draw; on this arc the length goes
+    gradually from that of a to that of b (Shoemake 1985; White 2016, arXiv 1609.04468). At angle 0 the arc is the line.
+
+    a, b: (batch, z_dim), nowhere opposite. alpha: (n,), in [0, 1]. Returns (n, batch, z_dim).
+    """
+    alpha = alpha.view(-1, 1, 1)
+    cosine = torch.nn.functional.cosine_similarity(a, b, dim=-1).clamp(-1, 1)
+    angle = torch.acos(cosine).unsqueeze(-1)
+    arc = (torch.sin((1 - alpha) * angle) * a + torch.sin(alpha * angle) * b) / torch.sin(angle)
+    return torch.where(angle > 1e-3, arc, (1 - alpha) * a + alpha * b)
+
+
+if __name__ == "__main__":
+    from experiments.wgan import main
+
+    raise SystemExit(main())
