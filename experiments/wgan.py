@@ -48,7 +48,7 @@ PRESETS = {
         held_out=0.2,
     ),
     "tuned": dict(
-        generator_steps=20_000,
+        generator_steps=16_000,
         critic_updates=2,
         batch_size=64,
         learning_rate=5e-4,
@@ -246,7 +246,8 @@ def train(run, photos, options, device, checkpoint_minutes, log_every):
         else:
             run.log(entry)
         interval = Interval(device)
-    exploration.save_generator(run.folder / "generator.pt", learner.average, {**options, "train_seconds": round(seconds, 1)})
+    origin = {name: value for name, value in options.items() if name != "data_file"}  # where it lay is nobody's business
+    exploration.save_generator(run.folder / "generator.pt", learner.average, {**origin, "train_seconds": round(seconds, 1)})
 
 
 def check_finite(learner, entry):
@@ -396,9 +397,8 @@ def _main(argv):
         if options is not None:
             check_options(given, options, run.folder)
         elif how.action == "evaluate" and given:
-            raise UserError(
-                f"{run.folder} holds no run; evaluate the bundled generator without --{next(iter(given))}, or train"
-            )
+            option = "--" + next(iter(given)).replace("_", "-")
+            raise UserError(f"{run.folder} holds no run; leave out {option} to evaluate the bundled generator")
         if how.action != "evaluate":
             if options is None:
                 photos = load_photos(how.dataset, how.data_file, how.data_dir)

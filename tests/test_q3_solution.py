@@ -1,0 +1,118 @@
+"""The functions of question 3 against linear critics and exact geometry, and wrong variants that must be rejected."""
+
+import pytest
+import torch
+
+from model import Generator, ImageCritic
+from q2_solution import lp_reg, vf_wasserstein_distance
+from q3_solution import critic_loss, generator_loss, interpolate, interpolate_spherical, perturb
+
+
+class Linear(torch.nn.Module):
+    """f(x) = slope * (the first feature of x): a critic whose slope is known."""
+
+    def __init__(self, slope):
+        super().__init__()
+        self.slope = torch.nn.Parameter(torch.tensor(slope))
+
+    def forward(self, x):
+        return self.slope * x.flatten(1)[:, 0]
+
+
+def check_losses(critic_loss, generator_loss):
+    """On a critic of slope 3 and sets 2 apart: W = 6, penalty = (3 - 1)^2 = 4."""
+    x, y = torch.zeros(5, 3, 32, 32), torch.zeros(5, 3, 32, 32)
+    x[:, 0, 0, 0], y[:, 0, 0, 0] = 2.5, 0.5
+    critic = Linear(3.0)
+    loss = critic_loss(x, y, critic, 10.0)
+    torch.testing.assert_close(torch.stack(loss), torch.tensor([10 * 4.0 - 6.0, 6.0, 4.0]))
+    torch.testing.assert_close(generator_loss(y, critic), torch.tensor(-1.5))
+    (slope,) = torch.autograd.grad(loss.total, critic.slope)  # d/ds [10 (s - 1)^2 - 2 s] at s = 3
+    torch.testing.assert_close(slope, torch.tensor(38.0))
+    gentle = critic_loss(x, y, Linear(0.5), 10.0)
+    torch.testing.assert_close(torch.stack(gentle), torch.tensor([-1.0, 1.0, 0.0]))
+
+
+def test_losses_of_critics_of_known_slope():
+    check_losses(critic_loss, generator_loss)
+
+
+WRONG = {
+    "sign of the estimate": lambda x, y, c, w: (vf_wasserstein_distance(x, y, c) + w * lp_reg(x, y, c),) * 3,
+    "sets exchanged": lambda x, y, c, w: critic_loss(y, x, c, w),
+    "penalty without its weight": lambda x, y, c, w: critic_loss(x, y, c, 1.0),
+    "a stronger critic rewarded": lambda x, y, c, w: critic_loss(x, y, c, -w),
+}
+
+
+@pytest.mark.parametrize("wrong", WRONG.values(), ids=WRONG)
+def test_wrong_critic_losses_are_rejected(wrong):
+    with pytest.raises((AssertionError, AttributeError)):
+        check_losses(wrong, generator_loss)
+
+
+def test_generator_loss_of_the_other_sign_is_rejected():
+    with pytest.raises(AssertionError):
+        check_losses(critic_loss, lambda y, critic: critic(y).mean())
+
+
+def test_perturb_moves_one_dimension_at_a_time():
+    z = torch.randn(3, 5)
+    moved = perturb(z, 0.5)
+    assert moved.shape == (5, 3, 5)
+    torch.testing.assert_close(moved - z, (0.5 * torch.eye(5)).unsqueeze(1).expand(5, 3, 5))
+
+
+@pytest.mark.parametrize("shape", [(4, 100), (2, 3, 32, 32)])
+def test_interpolation_begins_and_ends_exactly_at_its_ends(shape):
+    a, b, alpha = torch.randn(shape), torch.randn(shape), torch.linspace(0, 1, 11)
+    path = interpolate(a, b, alpha)
+    assert path.shape == (11, *shape)
+    assert torch.equal(path[0], a)
+    assert torch.equal(path[-1], b)
+    torch.testing.assert_close(path[5], (a + b) / 2)
+    torch.testing.assert_close(path.diff(dim=0), ((b - a) / 10).expand(10, *shape))
+
+
+def check_arc(arc):
+    """Between vectors of length 1 the arc keeps to the sphere and covers equal angles in equal steps."""
+    generator = torch.Generator().manual_seed(0)
+    a, b = (torch.nn.functional.normalize(torch.randn(6, 9, generator=generator).double(), dim=1) for _ in range(2))
+    path = arc(a, b, torch.linspace(0, 1, 11, dtype=torch.float64))
+    torch.testing.assert_close(path[0], a)
+    torch.testing.assert_close(path[-1], b)
+    torch.testing.assert_close(path.norm(dim=-1), torch.ones(11, 6, dtype=torch.float64))
+    angles = torch.acos((path[1:] * path[:-1]).sum(-1))
+    torch.testing.assert_close(angles, (torch.acos((a * b).sum(-1)) / 10).expand(10, 6))
+
+
+def test_arc_keeps_to_the_sphere():
+    check_arc(interpolate_spherical)
+
+
+def test_line_pulled_onto_the_sphere_is_no_arc():
+    with pytest.raises(AssertionError):
+        check_arc(lambda a, b, alpha: torch.nn.functional.normalize(interpolate(a, b, alpha), dim=-1))
+
+
+def test_arc_between_equal_or_parallel_vectors_is_the_line():
+    a, alpha = torch.randn(3, 7), torch.linspace(0, 1, 5)
+    torch.testing.assert_close(interpolate_spherical(a, a, alpha), a.expand(5, 3, 7))
+    torch.testing.assert_close(interpolate_spherical(a, 2 * a, alpha), interpolate(a, 2 * a, alpha))
+
+
+def test_networks_have_the_handouts_names_and_shapes():
+    critic, generator = ImageCritic(), Generator()
+    assert {"x.0.weight", "x.2.weight", "x.4.weight", "x.6.weight"} <= critic.state_dict().keys()
+    assert {"decoder.0.weight", "decoder.1.running_mean", "decoder.9.weight"} <= generator.state_dict().keys()
+    for batch in (1, 3):
+        images = generator(torch.randn(batch, 100))
+        assert images.shape == (batch, 3, 32, 32)
+        assert images.abs().max() <= 1
+        assert critic(images).shape == (batch,)
+    torch.testing.assert_close(generator.eval()(torch.ones(2, 100, 1, 1)), generator(torch.ones(2, 100)))
+
+
+def test_image_critic_judges_each_image_by_itself():
+    critic, x = ImageCritic(8), torch.randn(6, 3, 32, 32)
+    torch.testing.assert_close(critic(x)[2:3], critic(x[2:3]))

@@ -1,0 +1,442 @@
+"""WGAN-LP training: the right network moves the right way, runs repeat to the bit, and the faults of real life."""
+
+import json
+import math
+import os
+import pickle
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import scipy.io
+import torch
+from conftest import PROJECT
+
+import q3_samplers
+from experiments import exploration, figures, wgan
+from experiments.distance import sliced_wasserstein
+from experiments.run import RunDirectory
+from model import Generator, ImageCritic
+from q3_solution import critic_loss, generator_loss
+
+CPU = torch.device("cpu")
+TINY = ("--h-dim", 2, "--z-dim", 5, "--batch-size", 4, "--generator-steps", 8, "--log-every", 2)
+OFTEN = ("--checkpoint-minutes", 1e-6)
+needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+
+
+def options(**changed):
+    return {**wgan.PRESETS["tuned"], "h_dim": 4, "z_dim": 6, "batch_size": 8, "generator_steps": 100, **changed}
+
+
+@pytest.fixture(scope="session")
+def data_file(tmp_path_factory):
+    """The first images of the stand-in as a .mat file of SVHN's form."""
+    photos = q3_samplers.stand_in(400)
+    path = tmp_path_factory.mktemp("svhn") / "small.mat"
+    digits = photos.labels.numpy().astype(np.uint8)[:, None]
+    scipy.io.savemat(path, {"X": photos.images.permute(2, 3, 1, 0).numpy(), "y": np.where(digits == 0, 10, digits)})
+    return path
+
+
+@pytest.fixture
+def q3(data_file, capsys):
+    """Run `python q3_solution.py ...` on that file in this process; returns exit code, output and errors."""
+
+    def run(*arguments):
+        code = wgan.main(["--data-file", str(data_file), *map(str, arguments)])
+        return code, *capsys.readouterr()
+
+    return run
+
+
+@pytest.fixture
+def q3_process(data_file):
+    def start(*arguments, **more):
+        code = "import sys, torch; torch.set_num_threads(1); from experiments.wgan import main; sys.exit(main(sys.argv[1:]))"
+        command = [sys.executable, "-c", code, "--data-file", str(data_file), *map(str, arguments)]
+        return subprocess.Popen(command, cwd=PROJECT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **more)
+
+    return start
+
+
+def tensors(state):
+    """Every tensor of a nested dictionary, by path."""
+    if isinstance(state, torch.Tensor):
+        return {"": state}
+    items = state.items() if isinstance(state, dict) else enumerate(state) if isinstance(state, list) else ()
+    return {f"/{key}{path}": tensor for key, value in items for path, tensor in tensors(value).items()}
+
+
+def same(first, second):
+    first, second = tensors(first), tensors(second)
+    return first.keys() == second.keys() and all(torch.equal(first[path], second[path]) for path in first)
+
+
+def checkpoint(folder):
+    state = torch.load(folder / "checkpoint.pt", weights_only=True)
+    return {part: state[part] for part in (*wgan.Learner.PARTS, "random_state")}
+
+
+def log_without_times(folder):
+    times = ("seconds", "steps_per_second", "gradient_norm", "sliced_wasserstein")  # the last two stand at checkpoints only
+    return [{k: v for k, v in entry.items() if k not in times} for entry in RunDirectory(folder).read_log()]
+
+
+def test_handout_preset_is_the_handouts_recipe():
+    preset = wgan.PRESETS["handout"]
+    expected = dict(generator_steps=50_000, critic_updates=5, lipschitz_weight=10, batch_size=64, z_dim=100, h_dim=64)
+    expected |= dict(learning_rate=1e-4, critic_learning_rate=1e-4, beta1=0.5, beta2=0.9, schedule="constant", average_decay=0)
+    assert expected.items() <= preset.items()
+
+
+def test_each_step_moves_its_own_network_and_lowers_its_loss():
+    torch.manual_seed(0)
+    learner = wgan.Learner(options(), CPU)
+    learner.set_rates(0)
+    x, z = torch.rand(8, 3, 32, 32) * 2 - 1, torch.randn(8, 6)
+
+    def losses():
+        torch.manual_seed(1)  # the same points for the penalty
+        with torch.no_grad():
+            y = learner.generator(z)
+            return critic_loss(x, y, learner.critic).total.item(), generator_loss(y, learner.critic).item()
+
+    def weights(network):
+        return {name: value.clone() for name, value in network.named_parameters()}
+
+    generator, critic, (critic_before, _) = weights(learner.generator), weights(learner.critic), losses()
+    learner.critic_step(x, z)
+    assert same(generator, weights(learner.generator))
+    assert not same(critic, weights(learner.critic))
+    assert losses()[0] < critic_before
+
+    critic, (_, generator_before) = weights(learner.critic), losses()
+    learner.generator_step(z)
+    assert same(critic, weights(learner.critic))
+    assert not same(generator, weights(learner.generator))
+    assert losses()[1] < generator_before
+
+
+def test_gradient_of_the_generator_step_is_the_plain_one():
+    """Restricting backward to the generator changes nothing but the work done."""
+    torch.manual_seed(0)
+    learner = wgan.Learner(options(), CPU)
+    learner.set_rates(0)
+    generator, critic, z = Generator(6, 4), ImageCritic(4), torch.randn(8, 6)
+    generator.load_state_dict(learner.generator.state_dict())
+    critic.load_state_dict(learner.critic.state_dict())
+    (-critic(generator(z)).mean()).backward()
+    learner.generator_step(z)
+    for mine, plain in zip(learner.generator.parameters(), generator.parameters()):
+        torch.testing.assert_close(mine.grad, plain.grad, rtol=1e-3, atol=1e-6)
+    assert all(parameter.grad is None for parameter in learner.critic.parameters())
+
+
+def test_every_critic_update_has_fresh_images_and_fresh_noise(monkeypatch):
+    learner, seen = wgan.Learner(options(critic_updates=3), CPU), []
+    monkeypatch.setattr(learner, "critic_step", lambda x, z: seen.append((x, z)) or torch.zeros(2))
+    monkeypatch.setattr(learner, "generator_step", lambda z: seen.append((z, z)) or torch.zeros(()))
+    learner.step(q3_samplers.stand_in(50).images)
+    assert len(seen) == 4
+    noises = [z for _, z in seen]
+    assert all(not torch.equal(a, b) for i, a in enumerate(noises) for b in noises[:i])
+    assert not torch.equal(seen[0][0], seen[1][0])
+
+
+def test_average_follows_the_generator_by_its_decay():
+    torch.manual_seed(0)
+    learner = wgan.Learner(options(average_decay=0.9), CPU)
+    before = {name: value.clone() for name, value in learner.average.state_dict().items()}
+    learner.set_rates(10_000)
+    learner.step(q3_samplers.stand_in(50).images)
+    now, average = learner.generator.state_dict(), learner.average.state_dict()
+    for name in ("decoder.0.weight", "decoder.1.running_var"):
+        torch.testing.assert_close(average[name], 0.9 * before[name] + 0.1 * now[name])
+    assert wgan.Learner(options(average_decay=0.0), CPU).average.training  # the generator itself
+
+
+def test_training_brings_the_generator_nearer_to_the_images():
+    """40 steps on pictures of one colour: the distance falls to less than half."""
+    torch.manual_seed(0)
+    images = torch.tensor([200, 90, 40], dtype=torch.uint8).view(1, 3, 1, 1).repeat(64, 1, 32, 32)
+    images += torch.randint(0, 20, images.shape, dtype=torch.uint8)
+    learner = wgan.Learner(options(learning_rate=2e-3, critic_learning_rate=2e-3, schedule="constant", average_decay=0.0), CPU)
+    real = q3_samplers.scale(images)
+    before = (exploration.draw(learner.generator, 64).mean((0, 2, 3)) - real.mean((0, 2, 3))).abs().max()
+    for step in range(60):
+        learner.set_rates(step)
+        learner.step(images)
+    after = (exploration.draw(learner.generator, 64).mean((0, 2, 3)) - real.mean((0, 2, 3))).abs().max()
+    assert after < before / 2
+
+
+def test_run_writes_its_whole_record(q3, tmp_path):
+    code, out, err = q3("--run-dir", tmp_path / "run", *TINY)
+    assert (code, err) == (0, "")
+    log = RunDirectory(tmp_path / "run").read_log()
+    assert [entry["generator_step"] for entry in log] == [2, 4, 6, 8]
+    named = {"wasserstein_estimate", "lipschitz_penalty", "generator_loss", "steps_per_second"}
+    assert all(named <= entry.keys() and all(math.isfinite(entry[name]) for name in named) for entry in log)
+    assert log[-1].keys() >= {"gradient_norm", "sliced_wasserstein"}
+    metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())
+    assert (metrics["dataset"], metrics["trained_on"], metrics["generator_steps"]) == ("small", "small", 8)
+    assert metrics["sliced_wasserstein"] > metrics["sliced_wasserstein_floor"] > 0
+    written = {path.name for path in (tmp_path / "run" / "figures").iterdir()}
+    paths = {f"interpolation_{name}.png" for name in ("latent", "data", "spherical", "norms")}
+    assert written == {"samples.png", "perturbations.png", "nearest.png", "training.png", "samples_000008.png", *paths}
+    assert "sliced Wasserstein distance to held-out small" in out
+
+
+def test_same_seed_same_bits_and_killed_runs_resume_to_them(q3, q3_process, tmp_path):
+    long = (*TINY, "--generator-steps", 50, *OFTEN)
+    assert q3("train", "--run-dir", tmp_path / "whole", *long)[0] == 0
+    process = q3_process("train", "--run-dir", tmp_path / "killed", *long)
+    deadline = time.monotonic() + 60
+    while len(RunDirectory(tmp_path / "killed").read_log()) < 5 and time.monotonic() < deadline:
+        time.sleep(0.005)
+    process.kill()
+    process.communicate()
+    assert process.returncode != 0
+    assert 0 < len(RunDirectory(tmp_path / "killed").read_log()) < 25
+    code, out, err = q3("train", "--run-dir", tmp_path / "killed", "--resume", "--log-every", 2, "--checkpoint-minutes", 9)
+    assert (code, err) == (0, "")
+    assert "resuming after step" in out
+    assert same(checkpoint(tmp_path / "whole"), checkpoint(tmp_path / "killed"))
+    assert log_without_times(tmp_path / "whole") == log_without_times(tmp_path / "killed")
+
+
+def test_other_seeds_give_other_weights(q3, tmp_path):
+    for seed in (1, 2):
+        assert q3("train", "--run-dir", tmp_path / str(seed), *TINY, "--seed", seed)[0] == 0
+    assert not same(checkpoint(tmp_path / "1"), checkpoint(tmp_path / "2"))
+
+
+@pytest.mark.skipif(os.name != "posix", reason="sends a signal")
+def test_interrupt_is_one_line(q3_process, tmp_path):
+    process = q3_process("train", "--run-dir", tmp_path / "run", *TINY, "--generator-steps", 10**6, *OFTEN)
+    deadline = time.monotonic() + 60
+    while not (tmp_path / "run" / "checkpoint.pt").exists() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert (process.returncode, err.count("\n")) == (130, 1)
+    assert "--resume" in err
+
+
+def test_training_that_explodes_stops_and_keeps_the_last_good_checkpoint(q3, tmp_path, monkeypatch):
+    honest = wgan.learning_rate_at
+    monkeypatch.setattr(wgan, "learning_rate_at", lambda step, *rest: math.nan if step == 5 else honest(step, *rest))
+    code, _, err = q3("train", "--run-dir", tmp_path / "run", *TINY, *OFTEN)
+    assert (code, err.count("\n")) == (2, 1)
+    assert "no longer finite by generator step 6" in err
+    assert torch.load(tmp_path / "run" / "checkpoint.pt", weights_only=True)["generator_step"] == 4
+    assert all(tensor.isfinite().all() for tensor in tensors(checkpoint(tmp_path / "run")).values())
+
+
+def test_disk_that_fills_up_is_one_clear_error(q3, tmp_path, monkeypatch):
+    assert q3("train", "--run-dir", tmp_path / "run", *TINY, "--generator-steps", 2)[0] == 0
+    before = (tmp_path / "run" / "checkpoint.pt").read_bytes()
+
+    def full(descriptor):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    code, _, err = q3("train", "--run-dir", tmp_path / "run", "--resume")
+    assert (code, err.count("\n")) == (2, 1)
+    assert "No space left on device" in err
+    assert (tmp_path / "run" / "checkpoint.pt").read_bytes() == before
+    assert not list((tmp_path / "run").glob("*.tmp"))
+
+
+def test_resume_insists_on_the_same_images(q3, tmp_path, data_file):
+    assert q3("train", "--run-dir", tmp_path / "run", *TINY)[0] == 0
+    arrays = scipy.io.loadmat(data_file)
+    scipy.io.savemat(tmp_path / "other.mat", {"X": arrays["X"][..., ::-1], "y": arrays["y"]})
+    code, _, err = q3("train", "--run-dir", tmp_path / "run", "--resume", "--data-file", tmp_path / "other.mat")
+    assert (code, err.count("\n")) == (2, 1)
+    assert "was trained on other images" in err
+
+
+def test_without_data_and_network_the_stand_in_is_named_everywhere(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(q3_samplers, "URL", "http://127.0.0.1:9/")
+    monkeypatch.setattr(time, "sleep", lambda seconds: None)
+    where = ["--data-dir", str(tmp_path / "data"), "--run-dir", str(tmp_path / "run")]
+    assert wgan.main(["--dataset", "svhn", *where]) == 2
+    assert "could not download" in capsys.readouterr().err
+    assert wgan.main([*map(str, TINY), *where]) == 0
+    out, err = capsys.readouterr()
+    assert err.count("going on with drawn digits instead, svhn-stand-in") == 1
+    assert "svhn-stand-in" in out
+    for name in ("options.json", "metrics.json", "log.jsonl"):
+        assert (
+            json.loads(
+                (tmp_path / "run" / name).read_text().splitlines()[0]
+                if name == "log.jsonl"
+                else (tmp_path / "run" / name).read_text()
+            )["dataset"]
+            == "svhn-stand-in"
+        )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--data-file", "{}/none.mat"], "none.mat is not there"),
+        (["--generator-steps", "0"], "the least is 1"),
+        (["--held-out", "1"], "is not a number of at least 0 and below 1"),
+        (["--held-out", "0.01"], "leaves fewer than 64 to train on or to compare with"),
+        (["evaluate", "--generator", "{}/none.pt"], "none.pt is not there"),
+        (["evaluate", "--run-dir", "{}/new", "--preset", "handout"], "leave out --preset"),
+        (["--epsilon", "0"], "is not a number above 0"),
+        (["train", "--data-file", "{}"], "Is a directory"),
+    ],
+)
+def test_bad_commands_are_one_line(q3, tmp_path, arguments, message):
+    code, out, err = q3("--run-dir", tmp_path / "run", *(argument.format(tmp_path) for argument in arguments))
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert message in err
+
+
+# Exploration
+
+
+class Known(torch.nn.Module):
+    """A generator whose dimensions are known: 2 moves every pixel, 0 half of them as much, 1 none."""
+
+    z_dim = 3
+
+    def __init__(self):
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.zeros(3, 3, 32, 32))
+        with torch.no_grad():
+            self.weight[2] = 0.1
+            self.weight[0, :, :16] = 0.1
+
+    def forward(self, z):
+        return torch.einsum("bz,zcij->bcij", z, self.weight)
+
+
+def test_dimensions_are_ranked_by_what_they_do(tmp_path):
+    with RunDirectory(tmp_path / "run") as run:
+        found = exploration.explore_dimensions(run, Known(), 2.0, "known")
+    assert found["strongest_dimensions"] == [2, 0, 1]
+    assert found["dimension_effects"] == pytest.approx([0.2 * 0.5**0.5, 0, 0.2], abs=1e-6)
+    assert found["dimension_uniform_shares"] == pytest.approx([0.5, 0, 1], abs=1e-4)
+    assert found["dimension_agreements"] == pytest.approx([1, 0, 1], abs=0.05)
+
+
+def test_all_three_paths_join_the_same_pictures(tmp_path, monkeypatch):
+    torch.manual_seed(0)
+    shown = {}
+    monkeypatch.setattr(figures, "interpolation", lambda images, alphas, path, *_: shown.update({path.stem: images}))
+    with RunDirectory(tmp_path / "run") as run:
+        metrics = exploration.explore_paths(run, Generator(50, 4), "untrained")
+    assert set(shown) == {"interpolation_latent", "interpolation_data", "interpolation_spherical"}
+    straight = shown["interpolation_latent"]
+    assert straight.shape == (11, 8, 3, 32, 32)
+    for rows in shown.values():
+        torch.testing.assert_close(rows[[0, -1]], straight[[0, -1]])
+    pixels = shown["interpolation_data"]
+    torch.testing.assert_close(pixels[5], (pixels[0] + pixels[-1]) / 2)
+    assert metrics["midpoint_norm_straight"] < 0.85 * metrics["midpoint_norm_arc"]
+
+
+def test_pictures_do_not_depend_on_their_company():
+    torch.manual_seed(0)
+    generator, z = Generator(6, 4), torch.randn(5, 6)
+    together = exploration.pictures(generator, z)
+    torch.testing.assert_close(together[3:4], exploration.pictures(generator, z[3:4]))
+    assert generator.training
+
+
+def test_memorised_images_are_found(tmp_path):
+    training, held_out = q3_samplers.hold_out(q3_samplers.stand_in(200).images, 0.4)
+    with RunDirectory(tmp_path / "run") as run:
+        learnt = exploration.find_nearest(run, q3_samplers.scale(training[:20]), training, held_out, "by heart")
+        blank = exploration.find_nearest(run, torch.ones(20, 3, 32, 32), training, held_out, "white")
+    assert learnt["nearest_training_image"] < 1e-3 < learnt["nearest_training_image_of_held_out"]
+    assert blank["nearest_training_image"] > 0.2
+
+
+def test_comparison_has_a_floor():
+    images = q3_samplers.stand_in(300).images
+    metrics = exploration.compare(Generator(6, 4), *q3_samplers.hold_out(images, 0.5))
+    assert metrics["num_images"] == 150
+    assert 0 < metrics["sliced_wasserstein_floor_spread"] < metrics["sliced_wasserstein_floor"] < metrics["sliced_wasserstein"]
+    real = q3_samplers.scale(images[150:])
+    assert sliced_wasserstein(real, real) == [0, 0, 0]
+
+
+def test_weights_of_the_handouts_class_load(q3, tmp_path):
+    torch.manual_seed(0)
+    torch.save(Generator(7, 3).state_dict(), tmp_path / "theirs.pt")
+    code, out, err = q3("evaluate", "--run-dir", tmp_path / "run", "--generator", tmp_path / "theirs.pt")
+    assert (code, err) == (0, "")
+    assert "trained on images it does not name" in out
+
+
+class Malicious:
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return os.mkdir, (str(self.path),)
+
+
+def write_malicious(path, folder):
+    path.write_bytes(pickle.dumps({"generator": Malicious(folder / "hacked")}))
+
+
+def write_other_sizes(path, folder):
+    weights = Generator(7, 3).state_dict()
+    weights["decoder.3.weight"] = torch.zeros(1, 2, 3)
+    torch.save(weights, path)
+
+
+FOREIGN = {
+    "empty": lambda path, folder: path.write_bytes(b""),
+    "text": lambda path, folder: path.write_text("weights"),
+    "a list": lambda path, folder: torch.save([1, 2], path),
+    "a critic": lambda path, folder: torch.save(ImageCritic(3).state_dict(), path),
+    "other sizes": write_other_sizes,
+    "malicious": write_malicious,
+}
+
+
+@pytest.mark.parametrize("write", FOREIGN.values(), ids=FOREIGN)
+def test_foreign_weights_are_refused_and_never_executed(q3, tmp_path, write):
+    write(tmp_path / "theirs.pt", tmp_path)
+    code, _, err = q3("evaluate", "--run-dir", tmp_path / "run", "--generator", tmp_path / "theirs.pt")
+    assert (code, err.count("\n")) == (2, 1)
+    assert "is damaged or no such generator" in err
+    assert not (tmp_path / "hacked").exists()
+
+
+@needs_gpu
+def test_captured_step_is_the_eager_one():
+    images = q3_samplers.stand_in(100).images.cuda()
+    results = []
+    for capture in (False, True):
+        torch.manual_seed(0)
+        learner = wgan.Learner(options(schedule="constant"), torch.device("cuda"))
+        learner.set_rates(0)
+
+        def step(learner=learner):
+            return learner.step(images)
+
+        replay = wgan.captured(step, learner) if capture else step
+        results.append(torch.stack([replay().clone() for _ in range(5)]))
+    torch.testing.assert_close(results[0], results[1], rtol=0.02, atol=0.02)
+
+
+@needs_gpu
+def test_gpu_run_resumes_and_its_generator_draws_the_same_on_the_cpu(q3, tmp_path):
+    assert q3("train", "--run-dir", tmp_path / "run", *TINY, "--device", "cuda")[0] == 0
+    assert q3("--run-dir", tmp_path / "run", "--resume", "--device", "cuda")[0] == 0
+    generator, _ = exploration.load_generator(tmp_path / "run" / "generator.pt")
+    on_cpu = exploration.draw(generator, 8)
+    torch.testing.assert_close(exploration.draw(generator.cuda(), 8).cpu(), on_cpu, rtol=0.02, atol=0.02)
