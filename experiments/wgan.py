@@ -59,7 +59,7 @@ PRESETS = {
         lipschitz_weight=10.0,
         average_decay=0.999,
         z_dim=100,
-        h_dim=32,
+        h_dim=48,
         held_out=0.2,
     ),
 }
