@@ -48,7 +48,7 @@ PRESETS = {
         held_out=0.2,
     ),
     "tuned": dict(
-        generator_steps=16_000,
+        generator_steps=14_000,
         critic_updates=2,
         batch_size=64,
         learning_rate=5e-4,
