@@ -74,7 +74,7 @@ def explore(run, generator, origin, photos, epsilon):
     """Draw every figure, and measure. photos: to compare with, or None. Returns what goes into metrics.json."""
     metrics = {
         "trained_on": origin.get("dataset"),
-        **{name: origin.get(name) for name in ("preset", "seed", "generator_steps", "train_seconds")},
+        **{name: origin.get(name) for name in ("preset", "seed", "generator_step", "generator_steps", "train_seconds")},
         "dataset": photos.name if photos else None,
     }
     trained_on = f"generator trained on {metrics['trained_on'] or 'images it does not name'}"

@@ -29,11 +29,11 @@ def elbo_curves(curves, path, dataset, required=None):
     _save(figure, path)
 
 
-def prior_samples(probabilities, path, dataset):
-    """Digits decoded from the prior, in a square. probabilities: (n, 784), the mean of each pixel."""
+def digits(probabilities, path, title):
+    """Digits in a square, of the data or decoded. probabilities: (n, 784), the mean of each pixel."""
     columns = int(len(probabilities) ** 0.5)
     figure = Figure(figsize=(6, 6.3), layout="constrained")
-    figure.suptitle(f"Digits from the prior: E[x | z], z ~ N(0, I)\nVAE trained on {dataset}", fontsize=11)
+    figure.suptitle(title, fontsize=11)
     _show(figure.add_subplot(), _grid(probabilities, columns))
     _save(figure, path)
 

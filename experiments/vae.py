@@ -52,8 +52,10 @@ PRESETS = {
         average_decay=0.9995,
     ),
 }
+PRIOR_TITLE = "Digits from the prior: E[x | z], z ~ N(0, I)\nVAE trained on {}"
 REQUIRED_ELBO = -102.0  # nats, what the assignment asks for on the validation set
 DECODED_AT_ONCE = 2000  # rows of 784 logits, 6 MB; more is no faster on two cores
+FEWER_SAMPLES = (1, 10, 50, 200, 1000)  # K at which log p(x) is measured beside the K asked for
 EVALUATION_SEED = 2**31  # evaluation noise is the same for every run, and apart from the seeds people train with
 
 
@@ -105,18 +107,22 @@ def evaluate_log_likelihood(model, x, num_samples, batch_size=None):
     """log p(x) of each row of x (n, 784), by importance sampling with K = num_samples. Returns (n,), in nats.
 
     Every image draws from a generator of its own, so the result does not depend on batch_size, the number of images taken at
-    once. The default takes as many as make DECODED_AT_ONCE samples.
+    once. The default takes as many as make DECODED_AT_ONCE samples. num_samples may be a list: returns (n, len(num_samples)),
+    each K taking the first of the same samples.
     """
-    batches = torch.arange(len(x)).split(batch_size or max(1, DECODED_AT_ONCE // num_samples))
+    several = num_samples if isinstance(num_samples, list) else [num_samples]
+    batches = torch.arange(len(x)).split(batch_size or max(1, DECODED_AT_ONCE // max(several)))
     log_p = []
     for rows in tqdm(batches, desc="log p(x)", leave=False, disable=None):
         generators = [torch.Generator().manual_seed(EVALUATION_SEED + row) for row in rows.tolist()]
-        log_p.append(_log_likelihood_of_batch(model, x[rows.to(x.device)], num_samples, generators))
-    return torch.cat(log_p)
+        log_w = _log_weights_of_batch(model, x[rows.to(x.device)], max(several), generators)
+        log_p.append(torch.stack([log_mean_exp(log_w[:, :K]) for K in several], dim=1))
+    log_p = torch.cat(log_p)
+    return log_p if isinstance(num_samples, list) else log_p.squeeze(1)
 
 
-def _log_likelihood_of_batch(model, x, num_samples, generators):
-    """log p(x) of x (batch, 784), the samples taken a part at a time so that memory does not grow with their number."""
+def _log_weights_of_batch(model, x, num_samples, generators):
+    """log w_k of x (batch, 784), (batch, K), taken a part at a time so that memory does not grow with what is decoded."""
     z_mean, z_logvar = model.encode(x)
 
     def log_likelihood(z):
@@ -127,7 +133,7 @@ def _log_likelihood_of_batch(model, x, num_samples, generators):
         shape = (min(DECODED_AT_ONCE, num_samples - start), model.latent_size)
         eps = [torch.randn(shape, generator=generator) for generator in generators]
         log_w.append(log_importance_weights(log_likelihood, z_mean, z_logvar, torch.stack(eps).to(x.device)))
-    return log_mean_exp(torch.cat(log_w, dim=1))
+    return torch.cat(log_w, dim=1)
 
 
 class Learner:
@@ -225,7 +231,9 @@ def evaluate(run, digits, options, device, num_samples):
     model = VAE().to(device)
     model.load_state_dict(state["average"])
     valid_elbo, valid_elbo_stderr = mean_and_stderr(evaluate_elbo(model, digits.valid.to(device)))
-    log_likelihood, log_likelihood_stderr = mean_and_stderr(evaluate_log_likelihood(model, digits.test.to(device), num_samples))
+    several = [K for K in FEWER_SAMPLES if num_samples > K] + [num_samples]
+    log_p = evaluate_log_likelihood(model, digits.test.to(device), several)  # (images, K)
+    log_likelihood, log_likelihood_stderr = mean_and_stderr(log_p[:, -1])
     metrics = {
         "dataset": digits.name,
         "preset": options["preset"],
@@ -236,6 +244,7 @@ def evaluate(run, digits, options, device, num_samples):
         "test_log_likelihood": log_likelihood,
         "test_log_likelihood_stderr": log_likelihood_stderr,
         "num_samples": num_samples,
+        "test_log_likelihood_by_num_samples": dict(zip(map(str, several), log_p.mean(0).tolist())),
         "train_seconds": round(state["train_seconds"], 1),
     }
     run.write_json("metrics.json", metrics)
@@ -259,7 +268,7 @@ def draw_figures(run, model, digits, options):
     device = next(model.parameters()).device
     generator = torch.Generator().manual_seed(EVALUATION_SEED)
     z = torch.randn(100, model.latent_size, generator=generator).to(device)
-    figures.prior_samples(torch.sigmoid(model.decode(z)), run.figures / "samples.png", digits.name)
+    figures.digits(torch.sigmoid(model.decode(z)), run.figures / "samples.png", PRIOR_TITLE.format(digits.name))
 
     valid = digits.valid.to(device)
     z_mean, z_logvar = model.encode(valid)

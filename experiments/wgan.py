@@ -241,13 +241,20 @@ def train(run, photos, options, device, checkpoint_minutes, log_every):
             run.log(entry)
             progress = {"generator_step": number + 1, "train_seconds": seconds, "random_state": random_state(device)}
             run.save({"options": options, **progress, **learner.state_dict()})
+            save_generator(run, learner.average, options, number + 1, seconds)
             saved_at = seconds
             report(entry, steps)
         else:
             run.log(entry)
         interval = Interval(device)
+
+
+def save_generator(run, generator, options, step, seconds):
+    """Write generator.pt, what the run has to share: weights, and the options and steps that made them."""
     origin = {name: value for name, value in options.items() if name != "data_file"}  # where it lay is nobody's business
-    exploration.save_generator(run.folder / "generator.pt", learner.average, {**origin, "train_seconds": round(seconds, 1)})
+    exploration.save_generator(
+        run.folder / "generator.pt", generator, {**origin, "generator_step": step, "train_seconds": round(seconds, 1)}
+    )
 
 
 def check_finite(learner, entry):
@@ -336,7 +343,7 @@ def evaluate(run, how, options, device):
     if how.generator is None and options is not None and (state := run.load(options)) is not None:
         generator = Generator(options["z_dim"], options["h_dim"])
         generator.load_state_dict(state["average"])
-        origin = {**options, "generator_steps": state["generator_step"], "train_seconds": round(state["train_seconds"], 1)}
+        origin = {**options, "generator_step": state["generator_step"], "train_seconds": round(state["train_seconds"], 1)}
         photos = photos_of_run(options, how)
         figures.training_curves(run.read_log(), run.figures / "training.png", photos.name)
     else:
