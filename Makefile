@@ -2,16 +2,15 @@
 
 PYTHON ?= python3
 DATA_DIR ?= data
+SVHN_FILE ?=
+GAN_STEPS ?=
 BIN := .venv/bin
-QUESTIONS := $(wildcard q1_solution.py q2_solution.py q3_solution.py)
 
 .PHONY: report test lint
 
 report: .venv/ready
-	@for question in $(QUESTIONS); do \
-	    echo "== python $$question"; \
-	    $(BIN)/python $$question --data-dir "$(DATA_DIR)" --resume || exit; \
-	done
+	@$(BIN)/python -m experiments.report --data-dir "$(DATA_DIR)" \
+	    $(if $(SVHN_FILE),--data-file "$(SVHN_FILE)") $(if $(GAN_STEPS),--gan-steps "$(GAN_STEPS)")
 
 test: .venv/ready
 	@$(BIN)/python -m pytest

@@ -126,7 +126,7 @@ def find_nearest(run, images, training, held_out, trained_on):
 
 
 def explore_dimensions(run, generator, epsilon, trained_on):
-    """Rank the latent dimensions by how much the picture changes, and show the strongest at one z."""
+    """Rank the latent dimensions by how much the picture changes on average, and show the strongest where they do most."""
     z = torch.randn(PLACES, generator.z_dim, generator=torch.Generator().manual_seed(EVALUATION_SEED))
     change = pictures(generator, perturb(z, epsilon)) - pictures(generator, z)  # (z_dim, PLACES, 3, 32, 32)
     effect = change.square().mean((1, 2, 3, 4)).sqrt()
@@ -134,9 +134,10 @@ def explore_dimensions(run, generator, epsilon, trained_on):
     direction = torch.nn.functional.normalize(change.flatten(2), dim=-1)
     agreement = (direction.sum(1).square().sum(-1) - PLACES) / (PLACES * (PLACES - 1))  # mean cosine over pairs of z
     strongest = effect.topk(min(SHOWN, len(effect))).indices.cpu()
+    here = change[strongest].square().mean((0, 2, 3, 4)).argmax()  # some pictures hardly react to anything
 
     steps = torch.linspace(-epsilon, epsilon, 7)
-    moved = torch.stack([perturb(z[:1], step)[strongest, 0] for step in steps], dim=1)  # (SHOWN, steps, z_dim)
+    moved = torch.stack([perturb(z, step)[strongest, here] for step in steps], dim=1)  # (SHOWN, steps, z_dim)
     path = run.figures / "perturbations.png"
     figures.perturbations(pictures(generator, moved), strongest.tolist(), steps.tolist(), effect.tolist(), path, trained_on)
     return {

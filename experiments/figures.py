@@ -98,11 +98,11 @@ def samples(images, real, path, trained_on, dataset):
     sets = [(images, f"Generated: g(z), z ~ N(0, I)\n{trained_on}")]
     if real is not None:
         sets.append((real, f"Real, held out\n{dataset}"))
-    figure = Figure(figsize=(6 * len(sets), 6.5), layout="constrained")
+    figure = Figure(figsize=(4.5 * len(sets), 5.2), layout="constrained")
     for axes, (shown, title) in zip(figure.subplots(1, len(sets), squeeze=False)[0], sets):
         axes.set_title(title, fontsize=11)
         _show_colours(axes, _colour_grid(shown, int(len(shown) ** 0.5)))
-    _save(figure, path)
+    _save(figure, path, dpi=100)
 
 
 def nearest(images, neighbours, path, trained_on):
@@ -125,7 +125,9 @@ def perturbations(images, dimensions, steps, effects, path, trained_on):
     columns, rows = len(steps), len(dimensions)
     _show_colours(left, _colour_grid(images.flatten(0, 1), columns), extent=(0, columns, rows, 0))
     left.set_axis_on()
-    left.set_xticks([column + 0.5 for column in range(columns)], [f"{step:+.1f}" for step in steps])
+    left.set_xticks(
+        [column + 0.5 for column in range(columns)], [f"{step:+.1f}" if abs(step) > 1e-6 else "0" for step in steps]
+    )
     left.set_yticks([row + 0.5 for row in range(rows)], [f"$z_{{{dimension}}}$" for dimension in dimensions])
     left.set_xlabel("moved by")
     left.tick_params(length=0)
@@ -215,7 +217,7 @@ def _show(axes, picture, **options):
     axes.set_axis_off()
 
 
-def _save(figure, path):
+def _save(figure, path, dpi=120):
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=120)
+    figure.savefig(buffer, format="png", dpi=dpi)
     write_atomically(path, buffer.getvalue())

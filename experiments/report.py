@@ -1,0 +1,131 @@
+"""`make report`: answer all three questions on this machine, and write the answers as one page."""
+
+import argparse
+import base64
+import html
+import json
+import string
+import time
+from pathlib import Path
+
+from experiments import divergences, vae, wgan
+from experiments.run import choose_device, positive_integer, versions, write_atomically
+
+PROJECT = Path(__file__).parents[1]
+REFERENCE = PROJECT / "figures" / "reference.json"  # metrics.json of the runs that README.md and REPORT.md quote
+TEMPLATE = PROJECT / "experiments" / "report.html"
+
+FIGURES = {
+    "q1": {
+        "elbo.png": "The bound on the validation digits as training goes. Higher is better.",
+        "samples.png": "Digits decoded from latents that were drawn from the prior.",
+        "reconstructions.png": "Validation digits above what is left of them after the latents.",
+        "latent_walk.png": "The two latents that carry most information, moved while the others stay.",
+    },
+    "q2": {
+        "squared_hellinger.png": "Squared Hellinger distance: 2 as soon as the segments part, however far they are apart.",
+        "wasserstein.png": "Wasserstein distance: it grows with the distance, so its gradient says where to go.",
+    },
+    "q3": {
+        "samples.png": "Pictures drawn by the generator; beside them real ones, where there are any on this machine.",
+        "perturbations.png": "The strongest latent dimensions, each moved by itself, and how strong each of them is.",
+        "interpolation_latent.png": "Between two pictures along a straight line of latents: each step is a picture of its own.",
+        "interpolation_data.png": "Between the same two pictures along a straight line of pixels: a double exposure.",
+        "interpolation_spherical.png": "Between the same two pictures along an arc of latents, which keeps their length.",
+        "interpolation_norms.png": "Half way, the straight line is shorter than any latent the generator was trained on.",
+        "nearest.png": "Generated pictures above the training images that are nearest to them.",
+        "training.png": "How the training went.",
+    },
+}
+ROWS = (  # question, quantity, its key and the key of its standard error or spread, digits, what the handout's own solution had
+    ("q1", "Validation ELBO (nats), -102 required", "valid_elbo", "valid_elbo_stderr", 2, "-101.37"),
+    ("q1", "Test log p(x) (nats)", "test_log_likelihood", "test_log_likelihood_stderr", 2, "-95.58"),
+    ("q2", "Squared Hellinger, largest error", "squared_hellinger_largest_error", None, 5, "wrong below 0.5"),
+    ("q2", "Wasserstein, largest error", "wasserstein_largest_error", None, 4, ""),
+    ("q3", "Sliced Wasserstein distance to held-out images", "sliced_wasserstein", "sliced_wasserstein_spread", 1, ""),
+    ("q3", "the same of real training images, the floor", "sliced_wasserstein_floor", "sliced_wasserstein_floor_spread", 1, ""),
+)
+
+
+def write_page(runs, page):
+    """Write the page `page` (a path) about the runs in runs/q1, q2 and q3: one file that needs no other."""
+    reference = json.loads(REFERENCE.read_bytes())
+    metrics = {question: json.loads((runs / question / "metrics.json").read_bytes()) for question in FIGURES}
+    content = {f"figures_{question}": _figures(runs / question / "figures", FIGURES[question]) for question in FIGURES}
+    content |= {f"data_{question}": _data(metrics[question], reference[question]) for question in FIGURES}
+    content["rows"] = "".join(_row(metrics[row[0]], reference[row[0]], *row) for row in ROWS)
+    machine = ", ".join(f"{name} {value}" for name, value in versions(choose_device("auto")).items() if value is not None)
+    content["machine"] = html.escape(machine)
+    page.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(page, string.Template(TEMPLATE.read_text()).substitute(content).encode())
+
+
+def _row(measured, reference, question, quantity, key, error, digits, handout):
+    here, there = (_value(metrics, key, error, digits) for metrics in (measured, reference))
+    return f"<tr><th>{question[1]}</th><td>{quantity}</td><td>{here}</td><td>{there}</td><td>{handout}</td></tr>\n"
+
+
+def _value(metrics, key, error, digits):
+    if key not in metrics:
+        return "not measured"
+    return f"{metrics[key]:.{digits}f}" + (f" &plusmn; {metrics[error]:.{digits}f}" if error else "")
+
+
+def _data(measured, reference):
+    """What was measured on which data, and whether the reference compares."""
+    if "family" in measured:
+        return html.escape(f"{divergences.FAMILIES[measured['family']].description}, preset {measured['preset']}")
+    told = f"Measured on <b>{html.escape(measured['dataset'])}</b>" if measured["dataset"] else "No real images on this machine"
+    if "trained_on" in measured:
+        told += f", with a generator trained on <b>{html.escape(str(measured['trained_on']))}</b>"
+    if measured["dataset"] and measured["dataset"] != reference["dataset"]:
+        told += f"; the reference run was on {html.escape(reference['dataset'])}, so <b>the two do not compare</b>"
+    return told + "."
+
+
+def _figures(folder, captions):
+    return "".join(
+        f'<figure><img src="data:image/png;base64,{base64.b64encode((folder / name).read_bytes()).decode()}" '
+        f'alt="{html.escape(caption)}"><figcaption>{html.escape(caption)}</figcaption></figure>\n'
+        for name, caption in captions.items()
+        if (folder / name).exists()
+    )
+
+
+def parse(argv):
+    parser = argparse.ArgumentParser(description="Answer all three questions on this machine, as one page.")
+    parser.add_argument("--data-dir", default="data", help="where the data files are or go (data)")
+    parser.add_argument("--data-file", help="an SVHN .mat file, to compare the generator with and to train on")
+    parser.add_argument(
+        "--gan-steps", type=positive_integer, help="train a new generator for so many steps (explore the bundled one)"
+    )
+    parser.add_argument("--runs", type=Path, default=Path("runs"), help="where the runs are recorded (runs)")
+    return parser.parse_args(argv)
+
+
+def main(argv=None):
+    """The command `python -m experiments.report`. Returns its exit code."""
+    arguments = parse(argv)
+    svhn = ["--data-file", arguments.data_file] if arguments.data_file else []
+    gan = ["train", "--resume", "--generator-steps", str(arguments.gan_steps)] if arguments.gan_steps else None
+    parts = [
+        ("1: a VAE on binarized MNIST, about 3 minutes", vae.main, "q1", ["--resume"]),
+        ("2: two divergences, about half a minute", divergences.main, "q2", ["--resume"]),
+        *([("3: training a generator, seconds to hours", wgan.main, "q3", [*svhn, *gan])] if gan else []),
+        ("3: exploring a generator, about half a minute", wgan.main, "q3", ["evaluate", *svhn]),
+    ]
+    began = time.perf_counter()
+    print("Answering the assignment takes about 4 minutes on two cores; interrupted, the same command goes on where it was.")
+    for title, part, folder, more in parts:
+        print(f"\n== Question {title}", flush=True)
+        where = ["--data-dir", str(arguments.data_dir), "--run-dir", str(arguments.runs / folder)]
+        if code := part([*more, *where]):
+            return code
+    page = arguments.runs / "report" / "index.html"
+    write_page(arguments.runs, page)
+    print(f"\nAll answered in {(time.perf_counter() - began) / 60:.1f} minutes: open {page} in a browser")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

