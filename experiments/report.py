@@ -84,12 +84,14 @@ def _data(measured, reference):
 
 
 def _figures(folder, captions):
-    return "".join(
-        f'<figure><img src="data:image/png;base64,{base64.b64encode((folder / name).read_bytes()).decode()}" '
-        f'alt="{html.escape(caption)}"><figcaption>{html.escape(caption)}</figcaption></figure>\n'
-        for name, caption in captions.items()
-        if (folder / name).exists()
-    )
+    """The figures that are there, as HTML that holds the pictures themselves; its style is in report.html, by class."""
+    shown = ""
+    for path, caption in ((folder / name, html.escape(caption)) for name, caption in captions.items()):
+        if path.exists():
+            picture = base64.b64encode(path.read_bytes()).decode()
+            shown += f'<figure class="{folder.parent.name}-{path.stem}">'
+            shown += f'<img src="data:image/png;base64,{picture}" alt="{caption}"><figcaption>{caption}</figcaption></figure>\n'
+    return shown
 
 
 def parse(argv):

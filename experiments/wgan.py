@@ -158,6 +158,9 @@ class Learner:
     def load_state_dict(self, state):
         for part in self.PARTS:
             getattr(self, part).load_state_dict(state[part])
+        for optimizer in (self.generator_optimizer, self.critic_optimizer):
+            for group in optimizer.param_groups:
+                group["lr"] = group["lr"].to(self.decay.device)  # where a captured step reads it; loading leaves it on the CPU
 
 
 def captured(step, learner):
