@@ -3,6 +3,8 @@
 Parameter names are those of the handout's own classes, so weights saved from the handout's notebook load here.
 """
 
+from collections.abc import Sequence
+
 import torch
 from torch import nn
 
@@ -13,11 +15,11 @@ HIDDEN = 300
 class Encoder(nn.Module):
     """q(z | x): an image to the mean and log-variance of a diagonal Gaussian over its latents."""
 
-    def __init__(self, latent_size=100):
+    def __init__(self, latent_size: int = 100) -> None:
         super().__init__()
         self.mlp = _mlp(PIXELS, 2 * latent_size)
 
-    def forward(self, x):
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """x: (batch, 784), or any (batch, ...) of 784 pixels. Returns mean and log-variance, each (batch, latent_size)."""
         return self.mlp(x.flatten(1)).chunk(2, dim=-1)
 
@@ -25,11 +27,11 @@ class Encoder(nn.Module):
 class Decoder(nn.Module):
     """p(x | z): latents to the logits of 784 independent Bernoulli pixels."""
 
-    def __init__(self, latent_size=100):
+    def __init__(self, latent_size: int = 100) -> None:
         super().__init__()
         self.mlp = _mlp(latent_size, PIXELS)
 
-    def forward(self, z):
+    def forward(self, z: torch.Tensor) -> torch.Tensor:
         """z: (..., latent_size). Returns logits (..., 784), shifted by -5 so that training starts from dark pixels."""
         return self.mlp(z) - 5.0
 
@@ -37,13 +39,13 @@ class Decoder(nn.Module):
 class VAE(nn.Module):
     """Variational autoencoder of Kingma & Welling 2014 (arXiv 1312.6114) with prior N(0, I) over the latents."""
 
-    def __init__(self, latent_size=100):
+    def __init__(self, latent_size: int = 100) -> None:
         super().__init__()
         self.latent_size = latent_size
         self.encode = Encoder(latent_size)
         self.decode = Decoder(latent_size)
 
-    def forward(self, x):
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """One reparameterised sample: x (batch, 784) to z_mean, z_logvar (batch, latent_size) and logits (batch, 784)."""
         z_mean, z_logvar = self.encode(x)
         z = z_mean + torch.exp(z_logvar / 2) * torch.randn_like(z_mean)
@@ -53,7 +55,7 @@ class VAE(nn.Module):
 class Critic(nn.Module):
     """A real number for each point of the plane (or of in_size dimensions): the critic of question 2."""
 
-    def __init__(self, in_size=2):
+    def __init__(self, in_size: int = 2) -> None:
         super().__init__()
         self.main = nn.Sequential(
             nn.Linear(in_size, 256),
@@ -65,7 +67,7 @@ class Critic(nn.Module):
             nn.Linear(256, 1),
         )
 
-    def forward(self, x):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
         """x: (batch, in_size). Returns (batch,), for a batch of one too."""
         return self.main(x).squeeze(-1)
 
@@ -76,23 +78,23 @@ class CriticBank(nn.Module):
     So a bank is itself a critic, which any function of (x, y, critic) takes, and what it computes is the mean over the critics.
     """
 
-    def __init__(self, critics):
+    def __init__(self, critics: Sequence[Critic]) -> None:
         super().__init__()
         layers = [[layer for layer in critic.main if isinstance(layer, nn.Linear)] for critic in critics]
         self.weights = nn.ParameterList(torch.stack([layer.weight.detach().t() for layer in same]) for same in zip(*layers))
         self.biases = nn.ParameterList(torch.stack([layer.bias.detach()[None] for layer in same]) for same in zip(*layers))
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.weights[0])
 
-    def forward(self, x):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
         """x: (critics * batch, in_size). Returns (critics * batch,)."""
         h = x.view(len(self), -1, x.shape[-1])  # (critics, batch, in_size)
         for depth, (weight, bias) in enumerate(zip(self.weights, self.biases)):
             h = torch.baddbmm(bias, nn.functional.leaky_relu(h) if depth else h, weight)
         return h.flatten()
 
-    def critic(self, k):
+    def critic(self, k: int) -> Critic:
         """Critic number k by itself, with the weights it has now."""
         critic = Critic(self.weights[0].shape[1]).to(self.weights[0].device)
         layers = [layer for layer in critic.main if isinstance(layer, nn.Linear)]
@@ -110,7 +112,7 @@ class ImageCritic(nn.Module):
     for granted; batch normalisation would break this.
     """
 
-    def __init__(self, h_dim=64):
+    def __init__(self, h_dim: int = 64) -> None:
         super().__init__()
         self.x = nn.Sequential(
             nn.Conv2d(3, h_dim, 4, stride=2, padding=1),  # 16 x 16
@@ -122,7 +124,7 @@ class ImageCritic(nn.Module):
             nn.Conv2d(4 * h_dim, 1, 4),
         )
 
-    def forward(self, x):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
         """x: (batch, 3, 32, 32). Returns (batch,), for a batch of one too."""
         return self.x(x).flatten()
 
@@ -130,7 +132,7 @@ class ImageCritic(nn.Module):
 class Generator(nn.Module):
     """Latents from N(0, I) to 32x32 colour images: the transposed convolutions of DCGAN (Radford et al. 2016, 1511.06434)."""
 
-    def __init__(self, z_dim=100, h_dim=64):
+    def __init__(self, z_dim: int = 100, h_dim: int = 64) -> None:
         super().__init__()
         self.z_dim = z_dim
         self.h_dim = h_dim
@@ -148,12 +150,12 @@ class Generator(nn.Module):
             nn.Tanh(),
         )
 
-    def forward(self, z):
+    def forward(self, z: torch.Tensor) -> torch.Tensor:
         """z: (batch, z_dim). Returns (batch, 3, 32, 32), in [-1, 1]."""
         return self.decoder(z.view(len(z), self.z_dim, 1, 1))
 
 
-def _mlp(inputs, outputs):
+def _mlp(inputs: int, outputs: int) -> nn.Sequential:
     return nn.Sequential(
         nn.Linear(inputs, HIDDEN),
         nn.ELU(),

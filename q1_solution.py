@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 
 
-def log_likelihood_bernoulli(mu, target):
+def log_likelihood_bernoulli(mu: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
     """log p(x) = sum_i x_i log mu_i + (1 - x_i) log(1 - mu_i) for independent Bernoulli variables with means mu.
 
     mu: (batch, ...) means in [0, 1], 0 and 1 included. target: same shape, in {0, 1}, of integer, bool or float type.
@@ -26,7 +26,7 @@ def log_likelihood_bernoulli(mu, target):
     return -F.binary_cross_entropy(mu, target.to(mu.dtype), reduction="none").sum(1)
 
 
-def log_likelihood_normal(mu, logvar, z):
+def log_likelihood_normal(mu: torch.Tensor, logvar: torch.Tensor, z: torch.Tensor) -> torch.Tensor:
     """log N(z; mu, diag(exp(logvar))) = -1/2 sum_i [log(2 pi) + logvar_i + ((z_i - mu_i) / sigma_i)^2].
 
     mu, logvar, z: (batch, ...), logvar the logarithm of the variance sigma^2. Returns (batch,), in nats.
@@ -36,7 +36,7 @@ def log_likelihood_normal(mu, logvar, z):
     return -0.5 * (math.log(2 * math.pi) + logvar + standardised**2).sum(1)
 
 
-def log_mean_exp(y):
+def log_mean_exp(y: torch.Tensor) -> torch.Tensor:
     """log (1/K sum_k exp y_k), the logarithm of a mean whose K terms are known by their logarithms.
 
     y: (batch, K), K >= 1. Returns (batch,), between the row's mean and its maximum. The row's maximum is taken out before
@@ -46,7 +46,9 @@ def log_mean_exp(y):
     return torch.logsumexp(y, dim=1) - math.log(y.shape[1])
 
 
-def kl_gaussian_gaussian_analytic(mu_q, logvar_q, mu_p, logvar_p):
+def kl_gaussian_gaussian_analytic(
+    mu_q: torch.Tensor, logvar_q: torch.Tensor, mu_p: torch.Tensor, logvar_p: torch.Tensor
+) -> torch.Tensor:
     """KL(q || p) = 1/2 sum_i [exp(d_i) - 1 - d_i + ((mu_q_i - mu_p_i) / sigma_p_i)^2], with d = logvar_q - logvar_p.
 
     All arguments: (batch, ...), the means and log-variances of two diagonal Gaussians. Returns (batch,), in nats, at least 0,
@@ -61,7 +63,9 @@ def kl_gaussian_gaussian_analytic(mu_q, logvar_q, mu_p, logvar_p):
     return 0.5 * ((torch.expm1(d) - d).clamp(min=0) + shift**2).sum(1)
 
 
-def kl_gaussian_gaussian_mc(mu_q, logvar_q, mu_p, logvar_p, num_samples=1):
+def kl_gaussian_gaussian_mc(
+    mu_q: torch.Tensor, logvar_q: torch.Tensor, mu_p: torch.Tensor, logvar_p: torch.Tensor, num_samples: int = 1
+) -> torch.Tensor:
     """KL(q || p) ~ 1/S sum_s [log q(z_s) - log p(z_s)], with z_s = mu_q + sigma_q eps_s and eps_s ~ N(0, I).
 
     The first four arguments: (batch, ...), the means and log-variances of two diagonal Gaussians. num_samples: S >= 1.
@@ -82,7 +86,7 @@ def kl_gaussian_gaussian_mc(mu_q, logvar_q, mu_p, logvar_p, num_samples=1):
     return 0.5 * (u**2 - eps**2 - d).sum(2).mean(0)
 
 
-def _rows(**tensors):
+def _rows(**tensors: torch.Tensor) -> list[torch.Tensor]:
     """The tensors reshaped to (batch, features), once their shapes are seen to agree."""
     (first, *others), (head, *rest) = tensors.keys(), tensors.values()
     for name, tensor in zip(others, rest):

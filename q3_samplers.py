@@ -6,6 +6,7 @@ hold out is always a contiguous block: a shuffled one would share photographs wi
 
 import hashlib
 import math
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -33,13 +34,13 @@ class Photos(NamedTuple):
     labels: torch.Tensor
 
 
-def find(data_dir, name):
+def find(data_dir: str | Path, name: str) -> Path | None:
     """The file `name` of the published data set below data_dir, or None."""
     places = (Path(data_dir) / FOLDER / name, Path(data_dir) / name)
     return next((path for path in places if path.is_file()), None)
 
 
-def svhn(path):
+def svhn(path: str | Path) -> Photos:
     """The images and digits of one MATLAB file of the published form: X uint8 (32, 32, 3, n), y (n, 1) from 1 to 10, 10 for 0.
 
     FileNotFoundError if there is none, ValueError if it is damaged, of another form, or goes by a published name without being
@@ -67,12 +68,12 @@ def svhn(path):
     return _photos(path.stem, images, labels)
 
 
-def scale(images):
+def scale(images: torch.Tensor) -> torch.Tensor:
     """uint8 0 to 255 to float32 -1 to 1."""
     return images.float() / 127.5 - 1
 
 
-def hold_out(images, fraction):
+def hold_out(images: torch.Tensor, fraction: float) -> tuple[torch.Tensor, torch.Tensor]:
     """The images before, and those in, a contiguous block at the end that is `fraction` of them."""
     size = round(len(images) * fraction)
     return images[: len(images) - size], images[len(images) - size :]
@@ -84,19 +85,21 @@ class Loader:
     The last batch of an epoch may be smaller. shuffle: draw the order anew, from torch's global generator, at every epoch.
     """
 
-    def __init__(self, images, labels, batch_size, shuffle):
+    def __init__(self, images: torch.Tensor, labels: torch.Tensor, batch_size: int, shuffle: bool) -> None:
         self.images, self.labels, self.batch_size, self.shuffle = images, labels, batch_size, shuffle
 
-    def __len__(self):
+    def __len__(self) -> int:
         return math.ceil(len(self.images) / self.batch_size)
 
-    def __iter__(self):
+    def __iter__(self) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         order = torch.randperm(len(self.images)) if self.shuffle else torch.arange(len(self.images))
         for rows in order.split(self.batch_size) if len(order) else ():
             yield scale(self.images[rows]), self.labels[rows]
 
 
-def svhn_sampler(root, train_batch_size, test_batch_size, valid_split=0):
+def svhn_sampler(
+    root: str | Path, train_batch_size: int, test_batch_size: int, valid_split: float = 0
+) -> tuple[Loader, Loader, Loader]:
     """Three loaders of (images, digits): train, valid and test, of the published files below `root`.
 
     valid_split: the fraction at the end of the training file that goes to valid, which is empty at 0. Errors: see svhn.
@@ -111,7 +114,7 @@ def svhn_sampler(root, train_batch_size, test_batch_size, valid_split=0):
     )
 
 
-def stand_in(size=4000, seed=0):
+def stand_in(size: int = 4000, seed: int = 0) -> Photos:
     """`size` drawn house numbers: what the whole path runs on where there is neither file nor network. Not SVHN.
 
     Each is a digit in one of matplotlib's fonts, turned, shifted and scaled, a neighbour cut off at either edge, in two random
@@ -119,7 +122,7 @@ def stand_in(size=4000, seed=0):
     """
     generator = torch.Generator().manual_seed(seed)
 
-    def uniform(low, high, *shape):
+    def uniform(low: float, high: float, *shape: int) -> torch.Tensor:
         return low + (high - low) * torch.rand(size, *shape, generator=generator)
 
     glyphs = _glyphs()  # (fonts, 10, 64, 44)
@@ -144,7 +147,7 @@ def stand_in(size=4000, seed=0):
     return _photos(STAND_IN, (255 * pictures.clamp(0, 1)).round().byte(), digits[:, 1])
 
 
-def _glyphs():
+def _glyphs() -> torch.Tensor:
     """The ten digits in every font, white on black and centred: float32 (fonts, 10, 64, 44) in [0, 1]."""
     names = ("DejaVuSans", "DejaVuSans-Bold", "DejaVuSans-Oblique", "DejaVuSerif", "DejaVuSerif-Bold", "STIXGeneral", "cmb10")
     glyphs = torch.zeros(len(names), 10, 64, 44)
@@ -161,5 +164,5 @@ def _glyphs():
     return glyphs
 
 
-def _photos(name, images, labels):
+def _photos(name: str, images: torch.Tensor, labels: torch.Tensor) -> Photos:
     return Photos(name, hashlib.sha256(images.numpy().tobytes() + labels.numpy().tobytes()).hexdigest(), images, labels)

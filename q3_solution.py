@@ -5,6 +5,7 @@ Images are (batch, 3, 32, 32) in [-1, 1], latents (batch, z_dim), but nothing he
 Run as a script, this file trains and explores a generator of house numbers as experiments/wgan.py does.
 """
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -20,7 +21,9 @@ class CriticLoss(NamedTuple):
     lipschitz_penalty: torch.Tensor
 
 
-def critic_loss(x, y, critic, lipschitz_weight=10.0):
+def critic_loss(
+    x: torch.Tensor, y: torch.Tensor, critic: Callable[[torch.Tensor], torch.Tensor], lipschitz_weight: float = 10.0
+) -> CriticLoss:
     """-(E_P[f] - E_Q[f]) + lambda E[max(0, ||grad f(x~)||_2 - 1)^2], f the critic, P of the images and Q of the generator.
 
     x: samples of P, y: of Q, of one shape. A critic at the minimum measures W1(P, Q), from above by what the penalty leaves.
@@ -30,12 +33,12 @@ def critic_loss(x, y, critic, lipschitz_weight=10.0):
     return CriticLoss(lipschitz_weight * penalty - wasserstein, wasserstein, penalty)
 
 
-def generator_loss(y, critic):
+def generator_loss(y: torch.Tensor, critic: Callable[[torch.Tensor], torch.Tensor]) -> torch.Tensor:
     """-E_Q[f]: the one term of the Wasserstein distance that the generator, which makes y, has a say in. A scalar tensor."""
     return -critic(y).mean()
 
 
-def perturb(z, epsilon):
+def perturb(z: torch.Tensor, epsilon: float | torch.Tensor) -> torch.Tensor:
     """z + epsilon e_i for every unit vector e_i: each latent dimension moved by itself.
 
     z: (batch, z_dim). Returns (z_dim, batch, z_dim), entry i with dimension i moved.
@@ -43,7 +46,7 @@ def perturb(z, epsilon):
     return z + epsilon * torch.eye(z.shape[-1], dtype=z.dtype, device=z.device).unsqueeze(1)
 
 
-def interpolate(a, b, alpha):
+def interpolate(a: torch.Tensor, b: torch.Tensor, alpha: torch.Tensor) -> torch.Tensor:
     """(1 - alpha) a + alpha b: the straight line from a to b, exactly a at alpha = 0 and b at alpha = 1.
 
     a, b: of one shape, latents or images. alpha: (n,), in [0, 1]. Returns (n, *a.shape).
@@ -52,7 +55,7 @@ def interpolate(a, b, alpha):
     return (1 - alpha) * a + alpha * b
 
 
-def interpolate_spherical(a, b, alpha):
+def interpolate_spherical(a: torch.Tensor, b: torch.Tensor, alpha: torch.Tensor) -> torch.Tensor:
     """(sin((1 - alpha) w) a + sin(alpha w) b) / sin w, w the angle between a and b: the way round, not through, the origin.
 
     The straight line between two draws from N(0, I) passes points far shorter than any draw; on this arc the length goes

@@ -10,6 +10,7 @@ import argparse
 import random
 import statistics
 import time
+from collections.abc import Iterator
 
 import numpy as np
 import torch
@@ -21,13 +22,13 @@ from model import Critic, CriticBank
 THETAS = divergences.FAMILIES["segments"].thetas
 
 
-def plain_sampler(x, batch_size):
+def plain_sampler(x: float, batch_size: int) -> Iterator[np.ndarray]:
     """Batches as the handout makes them: float64 arrays, a Python call for each row."""
     while True:
         yield np.array([(x, random.uniform(0, 1)) for _ in range(batch_size)])
 
 
-def plain(recipe, iterations):
+def plain(recipe: dict, iterations: int) -> float:
     """Seconds per critic and iteration of the handout's loop, one critic for each objective."""
     seconds = 0.0
     for objective in divergences.OBJECTIVES:
@@ -44,7 +45,7 @@ def plain(recipe, iterations):
     return seconds / iterations
 
 
-def ours(recipe, iterations):
+def ours(recipe: dict, iterations: int) -> float:
     """The same for a bank of 21 critics, batches from our samplers."""
     seconds = 0.0
     for objective in divergences.OBJECTIVES:
@@ -62,7 +63,7 @@ def ours(recipe, iterations):
     return seconds / iterations / len(THETAS)
 
 
-def main():
+def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=7)
     rounds = parser.parse_args().rounds

@@ -18,14 +18,17 @@ from torch.utils.data import DataLoader
 from experiments import vae
 from experiments.run import versions
 from model import VAE
+from q1_samplers import Digits
 
 
-def log_likelihood_bernoulli(mu, target):
+def log_likelihood_bernoulli(mu: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
     """As a student writes it."""
     return -F.binary_cross_entropy(mu, target, reduction="none").sum(1)
 
 
-def kl_gaussian_gaussian_analytic(mu_q, logvar_q, mu_p, logvar_p):
+def kl_gaussian_gaussian_analytic(
+    mu_q: torch.Tensor, logvar_q: torch.Tensor, mu_p: torch.Tensor, logvar_p: torch.Tensor
+) -> torch.Tensor:
     """As a student writes it."""
     return 0.5 * (logvar_p - logvar_q + (logvar_q.exp() + (mu_q - mu_p) ** 2) / logvar_p.exp() - 1).sum(1)
 
@@ -33,20 +36,20 @@ def kl_gaussian_gaussian_analytic(mu_q, logvar_q, mu_p, logvar_p):
 class Plain:
     """The handout's notebook, filled in: eager PyTorch, DataLoaders over arrays of images (1, 28, 28), Adam 3e-4."""
 
-    def __init__(self, digits):
+    def __init__(self, digits: Digits) -> None:
         self.train = DataLoader(digits.train.view(-1, 1, 28, 28).numpy(), batch_size=64, shuffle=True)
         self.valid = DataLoader(digits.valid.view(-1, 1, 28, 28).numpy(), batch_size=64)
         self.model = VAE(100)
         self.optimizer = torch.optim.Adam(self.model.parameters(), lr=3e-4)
 
-    def loss(self, x):
+    def loss(self, x: torch.Tensor) -> torch.Tensor:
         z_mean, z_logvar, logits = self.model(x)
         zero = torch.zeros(z_mean.size())
         kl = kl_gaussian_gaussian_analytic(z_mean, z_logvar, zero, zero).mean()
         mu = torch.sigmoid(logits.view(x.size(0), -1))
         return kl - log_likelihood_bernoulli(mu, x.view(x.size(0), -1)).mean()
 
-    def epoch(self):
+    def epoch(self) -> float:
         """Train for one epoch; returns the validation ELBO."""
         for x in self.train:
             self.optimizer.zero_grad()
@@ -61,17 +64,17 @@ class Plain:
 class Ours:
     """The loop of experiments/vae.py under a preset."""
 
-    def __init__(self, digits, preset):
+    def __init__(self, digits: Digits, preset: str) -> None:
         self.digits, self.learner, self.epochs = digits, vae.Learner(vae.PRESETS[preset], "cpu"), 0
 
-    def epoch(self):
+    def epoch(self) -> float:
         """Train for one epoch; returns the validation ELBO."""
         self.epochs += 1
         self.learner.train_epoch(self.digits.train, self.epochs)
         return vae.evaluate_elbo(self.learner.average, self.digits.valid).mean().item()
 
 
-def matrix_products(images, batch_size=64):
+def matrix_products(images: int, batch_size: int = 64) -> float:
     """Seconds that the matrix products of one epoch take by themselves, the least an epoch can take."""
     layers = [layer for layer in VAE(100).modules() if isinstance(layer, torch.nn.Linear)]
     shapes = [(layer.in_features, layer.out_features) for layer in layers]
@@ -86,7 +89,7 @@ def matrix_products(images, batch_size=64):
     return time.perf_counter() - began
 
 
-def main():
+def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data-dir", type=Path, default=Path("data"))
     parser.add_argument("--epochs", type=int, default=20, help="after which a training that has not passed -102 is given up")

@@ -9,6 +9,7 @@ backward on fixed images and noise. Speed does not depend on what the images sho
 import argparse
 import statistics
 import time
+from collections.abc import Iterator
 
 import torch
 from torch.utils.data import DataLoader, TensorDataset
@@ -22,7 +23,7 @@ HANDOUT = wgan.PRESETS["handout"]
 IMAGES = 10_000
 
 
-def endless(loader):
+def endless(loader: DataLoader) -> Iterator[list[torch.Tensor]]:
     while True:
         yield from loader
 
@@ -30,21 +31,21 @@ def endless(loader):
 class Plain:
     """The handout's assignment, filled in as a student would: eager PyTorch, a DataLoader over scaled images, plain Adam."""
 
-    def __init__(self, images, device):
+    def __init__(self, images: torch.Tensor, device: torch.device) -> None:
         self.device = device
         self.batches = endless(DataLoader(TensorDataset(images.float() / 127.5 - 1), 64, shuffle=True, drop_last=True))
         self.generator, self.critic = Generator().to(device), ImageCritic().to(device)
         self.generator_optimizer = torch.optim.Adam(self.generator.parameters(), lr=1e-4, betas=(0.5, 0.9))
         self.critic_optimizer = torch.optim.Adam(self.critic.parameters(), lr=1e-4, betas=(0.5, 0.9))
 
-    def penalty(self, x, y):
+    def penalty(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
         t = torch.rand(len(x), 1, 1, 1, device=self.device)
         middle = (t * x + (1 - t) * y).requires_grad_()
         value = self.critic(middle)
         (gradient,) = torch.autograd.grad(value, middle, torch.ones_like(value), create_graph=True)
         return torch.clamp(gradient.view(len(x), -1).norm(dim=1) - 1, min=0).pow(2).mean()
 
-    def step(self):
+    def step(self) -> None:
         for _ in range(HANDOUT["critic_updates"]):
             x = next(self.batches)[0].to(self.device)
             y = self.generator(torch.randn(len(x), 100, device=self.device)).detach()
@@ -61,17 +62,17 @@ class Plain:
 class Ours:
     """The loop of experiments/wgan.py, with the running average of the weights that the tuned preset keeps."""
 
-    def __init__(self, images, device):
+    def __init__(self, images: torch.Tensor, device: torch.device) -> None:
         self.learner = wgan.Learner({**HANDOUT, "average_decay": 0.999}, device)
         images = images.to(device)
 
-        def step():
+        def step() -> torch.Tensor:
             return self.learner.step(images)
 
         self.replay = wgan.captured(step, self.learner) if device.type == "cuda" else step
         self.number = 0
 
-    def step(self):
+    def step(self) -> None:
         self.learner.set_rates(self.number)
         self.replay()
         self.number += 1
@@ -80,12 +81,12 @@ class Ours:
 class Arithmetic:
     """Forward and backward of both networks as often as a step needs them: no draws of images or noise, no optimizer."""
 
-    def __init__(self, images, device):
+    def __init__(self, images: torch.Tensor, device: torch.device) -> None:
         self.learner = wgan.Learner(HANDOUT, device)
         x = images[:64].to(device).float() / 127.5 - 1
         self.x, self.z = x.contiguous(memory_format=torch.channels_last), self.learner.noise()
 
-    def step(self):
+    def step(self) -> None:
         critic, generator = self.learner.critic, self.learner.generator
         for _ in range(HANDOUT["critic_updates"]):
             with torch.no_grad():
@@ -96,7 +97,7 @@ class Arithmetic:
         generator_loss(generator(self.z), critic).backward(inputs=list(generator.parameters()))
 
 
-def seconds_per_step(contender, steps, device):
+def seconds_per_step(contender: Plain | Ours | Arithmetic, steps: int, device: torch.device) -> float:
     synchronize = torch.cuda.synchronize if device.type == "cuda" else lambda: None
     synchronize()
     began = time.perf_counter()
@@ -106,7 +107,7 @@ def seconds_per_step(contender, steps, device):
     return (time.perf_counter() - began) / steps
 
 
-def main():
+def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--steps", type=int, default=5, help="generator steps a turn")

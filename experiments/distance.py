@@ -15,7 +15,7 @@ DIRECTIONS = 128
 
 
 @torch.no_grad()
-def sliced_wasserstein(real, fake, seed=0):
+def sliced_wasserstein(real: torch.Tensor, fake: torch.Tensor, seed: int = 0) -> list[float]:
     """1000 times the mean over random directions of W1 between the projected patches of two sets, scale by scale.
 
     real, fake: (n, 3, 32, 32), equally many. seed: of the patches' places, which are the same in both sets, and the directions.
@@ -36,7 +36,7 @@ def sliced_wasserstein(real, fake, seed=0):
     return distances
 
 
-def laplacian_pyramid(images):
+def laplacian_pyramid(images: torch.Tensor) -> list[torch.Tensor]:
     """Images (n, 3, 32, 32) split by frequency: one set for each of SCALES, detail first, what is left of the picture last."""
     pyramid = []
     for _ in SCALES[1:]:
@@ -46,7 +46,7 @@ def laplacian_pyramid(images):
     return [*pyramid, images]
 
 
-def patches(images, corners):
+def patches(images: torch.Tensor, corners: torch.Tensor) -> torch.Tensor:
     """The square patches of images (n, c, s, s) at the top left corners (2, n, k). Returns (n * k, c * PATCH**2)."""
     (n, c, size, _), k = images.shape, corners.shape[-1]
     offsets = torch.arange(PATCH, device=images.device)
@@ -55,7 +55,7 @@ def patches(images, corners):
     return images.flatten(2).gather(2, places).view(n, c, k, -1).transpose(1, 2).reshape(n * k, -1)
 
 
-def _blur(images):
+def _blur(images: torch.Tensor) -> torch.Tensor:
     binomial = torch.tensor([1.0, 4.0, 6.0, 4.0, 1.0], device=images.device) / 16
     kernel = (binomial.unsqueeze(1) * binomial).expand(images.shape[1], 1, 5, 5)
     return F.conv2d(F.pad(images, (2, 2, 2, 2), mode="reflect"), kernel, groups=images.shape[1])

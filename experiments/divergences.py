@@ -6,6 +6,7 @@ import csv
 import io
 import math
 import time
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import torch
@@ -35,10 +36,10 @@ from q2_solution import gradient_norm, lp_reg, vf_squared_hellinger, vf_wasserst
 class Family(NamedTuple):
     """Distributions P = sampler(0) and Q = sampler(theta), and what their divergences are exactly."""
 
-    sampler: object
-    squared_hellinger: object
-    wasserstein: object
-    thetas: list
+    sampler: Callable[..., Iterator[torch.Tensor]]
+    squared_hellinger: Callable[[float], float]
+    wasserstein: Callable[[float], float]
+    thetas: list[float]
     fresh_samples: int  # of P and of Q, for an estimate; for the Gaussians' W1 they leave a standard error of 0.004
     description: str
 
@@ -89,27 +90,33 @@ OBJECTIVES = ("squared_hellinger", "wasserstein")
 SLOPES = 2**12  # points at which a critic's slope is measured
 
 
-def critic_loss(objective, x, y, critic, lipschitz_weight):
+def critic_loss(
+    objective: str, x: torch.Tensor, y: torch.Tensor, critic: Callable[[torch.Tensor], torch.Tensor], lipschitz_weight: float
+) -> torch.Tensor:
     """What a critic minimises to measure `objective` between the samples x of P and y of Q. A scalar tensor."""
     if objective == "squared_hellinger":
         return -vf_squared_hellinger(x, y, critic)
     return -vf_wasserstein_distance(x, y, critic) + lipschitz_weight * lp_reg(x, y, critic)
 
 
-def stream(sampler, thetas, batch_size, device):
+def stream(
+    sampler: Callable[..., Iterator[torch.Tensor]], thetas: list[float], batch_size: int, device: torch.device | str
+) -> Iterator[torch.Tensor]:
     """Batches for a bank of critics, endlessly: batch_size samples for each theta, one block after another."""
     streams = [sampler(theta, batch_size) for theta in thetas]
     while True:
         yield torch.cat([next(samples) for samples in streams]).to(device)
 
 
-def make_optimizer(bank, options):
+def make_optimizer(bank: CriticBank, options: dict) -> torch.optim.Optimizer:
     if options["optimizer"] == "sgd":
         return torch.optim.SGD(bank.parameters(), lr=options["learning_rate"])
     return torch.optim.Adam(bank.parameters(), lr=options["learning_rate"], fused=True)
 
 
-def train(run, objective, state, curves, options, device):
+def train(
+    run: RunDirectory, objective: str, state: dict | None, curves: dict[str, dict], options: dict, device: torch.device
+) -> tuple[CriticBank, float]:
     """Train one critic for each theta, all of them as a bank, from the checkpoint `state` if that is at this objective.
 
     curves: the estimates of the objectives done before, kept in the checkpoint. Returns the bank and the seconds it took.
@@ -147,7 +154,9 @@ def train(run, objective, state, curves, options, device):
     return bank, seconds
 
 
-def check_finite(objective, bank, x, y, thetas, iteration):
+def check_finite(
+    objective: str, bank: CriticBank, x: torch.Tensor, y: torch.Tensor, thetas: list[float], iteration: int
+) -> None:
     """UserError that names the first theta whose critic has exploded."""
     with torch.no_grad():
         finite = torch.isfinite(bank(x) + bank(y)).view(len(thetas), -1).all(1).tolist()
@@ -158,7 +167,9 @@ def check_finite(objective, bank, x, y, thetas, iteration):
         )
 
 
-def estimate(objective, critic, x, y, correction):
+def estimate(
+    objective: str, critic: Callable[[torch.Tensor], torch.Tensor], x: torch.Tensor, y: torch.Tensor, correction: str
+) -> tuple[float, float]:
     """The divergence that a trained critic measures between samples x of P and y of Q that it never saw.
 
     correction "slope": the Wasserstein estimate over the critic's mean slope between the two, as the penalty leaves it above 1.
@@ -175,7 +186,7 @@ def estimate(objective, critic, x, y, correction):
     return corrected, value / max(1.0, slopes.max().item())
 
 
-def estimate_all(objective, bank, options, device):
+def estimate_all(objective: str, bank: CriticBank, options: dict, device: torch.device) -> list[list[float]]:
     """Theta by theta, on fresh samples. Returns the estimates and their lower bounds, two lists."""
     family = FAMILIES[options["family"]]
     pairs = []
@@ -185,7 +196,7 @@ def estimate_all(objective, bank, options, device):
     return [list(column) for column in zip(*pairs)]
 
 
-def write_results(run, curves, options):
+def write_results(run: RunDirectory, curves: dict[str, dict], options: dict) -> None:
     """curves.csv, metrics.json and the two figures. Prints the largest errors."""
     family, thetas = FAMILIES[options["family"]], options["thetas"]
     exact = {objective: [getattr(family, objective)(theta) for theta in thetas] for objective in OBJECTIVES}
@@ -214,7 +225,7 @@ def write_results(run, curves, options):
     print(f"written to {run.folder}: curves.csv, metrics.json, figures/")
 
 
-def draw_figure(run, objective, options):
+def draw_figure(run: RunDirectory, objective: str, options: dict) -> None:
     """The estimates of this run, and of runs of other presets beside it, over the exact curve."""
     family = FAMILIES[options["family"]]
     low, high = min(0.0, *options["thetas"]), max(0.0, *options["thetas"])
@@ -233,7 +244,7 @@ def draw_figure(run, objective, options):
     )
 
 
-def thetas_list(text):
+def thetas_list(text: str) -> list[float]:
     """A command-line value that must be numbers from -1000 to 1000, separated by commas."""
     try:
         thetas = [float(number) for number in text.split(",")]
@@ -244,7 +255,7 @@ def thetas_list(text):
     return thetas
 
 
-def parse(argv):
+def parse(argv: list[str] | None) -> tuple[argparse.Namespace, dict]:
     """The command line of q2_solution.py: how to run, and the options that were named, apart."""
     parser = Parser("Estimate both divergences as two distributions move apart.", "runs/q2", ("tuned", "handout"))
     parser.add_argument("--family", choices=FAMILIES, help="of distributions (segments)")
@@ -261,12 +272,12 @@ def parse(argv):
     return parser.split(argv)
 
 
-def main(argv=None):
+def main(argv: list[str] | None = None) -> int:
     """The command `python q2_solution.py`. Returns its exit code."""
     return command(_main, argv)
 
 
-def _main(argv):
+def _main(argv: list[str] | None) -> None:
     how, given = parse(argv)
     device = choose_device(how.device)
     with RunDirectory(how.run_dir) as run:

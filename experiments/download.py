@@ -2,6 +2,7 @@
 
 import logging
 import sys
+from pathlib import Path
 
 import pooch
 import requests
@@ -15,7 +16,7 @@ class DownloadError(UserError):
     """A file could not be had from its published address."""
 
 
-def fetch(url, path, known_hash):
+def fetch(url: str, path: Path, known_hash: str) -> None:
     """Download url to path. known_hash: "sha256:..." or "md5:...", what makes the file the right one.
 
     The bytes arrive under a temporary name beside path, are verified and then renamed; a file that is not the right one is
@@ -38,7 +39,7 @@ def fetch(url, path, known_hash):
         raise UserError(f"cannot write {path}: {error.strerror or error}; name another --data-dir") from error
 
 
-def _reason(error):
+def _reason(error: requests.RequestException) -> str:
     if isinstance(error, requests.Timeout):
         return "the server does not answer"
     if isinstance(error, requests.HTTPError):

@@ -8,7 +8,7 @@ import torch
 import q3_samplers
 from experiments import figures
 from experiments.distance import SCALES, sliced_wasserstein
-from experiments.run import UserError, write_atomically
+from experiments.run import RunDirectory, UserError, write_atomically
 from model import Generator
 from q3_solution import interpolate, interpolate_spherical, perturb
 
@@ -21,7 +21,7 @@ PLACES = 32  # latents at which the effect of a dimension is averaged
 SHOWN = 12  # strongest dimensions
 
 
-def save_generator(path, generator, origin):
+def save_generator(path: Path, generator: Generator, origin: dict) -> None:
     """Write a generator's weights and their origin, a dictionary of plain values, for evaluate and for others."""
     buffer = io.BytesIO()
     weights = {name: tensor.cpu().contiguous() for name, tensor in generator.state_dict().items()}
@@ -29,7 +29,7 @@ def save_generator(path, generator, origin):
     write_atomically(path, buffer.getvalue())
 
 
-def load_generator(path):
+def load_generator(path: Path) -> tuple[Generator, dict]:
     """A generator and its origin from save_generator's file, or from a bare state dict such as the handout's class makes.
 
     The sizes are those of the tensors. UserError if the file is missing, damaged or something else; no code in it is executed.
@@ -49,7 +49,7 @@ def load_generator(path):
 
 
 @torch.no_grad()
-def pictures(generator, z):
+def pictures(generator: Generator, z: torch.Tensor) -> torch.Tensor:
     """What the generator makes of latents z (..., z_dim), each by itself: (..., 3, 32, 32) in [-1, 1]."""
     was_training = generator.training
     generator.eval()  # batch normalisation by its running statistics
@@ -59,18 +59,18 @@ def pictures(generator, z):
     return images.view(*z.shape[:-1], *images.shape[1:])
 
 
-def draw(generator, n, seed=EVALUATION_SEED):
+def draw(generator: Generator, n: int, seed: int = EVALUATION_SEED) -> torch.Tensor:
     """n pictures from the prior, the same ones for the same weights and seed."""
     return pictures(generator, torch.randn(n, generator.z_dim, generator=torch.Generator().manual_seed(seed)))
 
 
-def average_distance(real, fake, seed=0):
+def average_distance(real: torch.Tensor, fake: torch.Tensor, seed: int = 0) -> float:
     """The sliced Wasserstein distance averaged over its scales."""
     distances = sliced_wasserstein(real, fake, seed)
     return sum(distances) / len(distances)
 
 
-def explore(run, generator, origin, photos, epsilon):
+def explore(run: RunDirectory, generator: Generator, origin: dict, photos: q3_samplers.Photos | None, epsilon: float) -> dict:
     """Draw every figure, and measure. photos: to compare with, or None. Returns what goes into metrics.json."""
     metrics = {
         "trained_on": origin.get("dataset"),
@@ -90,7 +90,7 @@ def explore(run, generator, origin, photos, epsilon):
     return metrics
 
 
-def compare(generator, training, held_out):
+def compare(generator: Generator, training: torch.Tensor, held_out: torch.Tensor) -> dict:
     """The distance of generated from held-out images, and of as many training images from them: the floor.
 
     Each is repeated with other samples, places and directions; the spread is the standard deviation over the repeats.
@@ -111,7 +111,9 @@ def compare(generator, training, held_out):
     }
 
 
-def find_nearest(run, images, training, held_out, trained_on):
+def find_nearest(
+    run: RunDirectory, images: torch.Tensor, training: torch.Tensor, held_out: torch.Tensor, trained_on: str
+) -> dict:
     """The nearest training image to each of `images`: had they been learnt by heart, it would be nearer than to real ones."""
     images, real = images.cpu(), q3_samplers.scale(_spread(held_out, min(len(held_out), FEWEST)))
     training = q3_samplers.scale(training)
@@ -125,7 +127,7 @@ def find_nearest(run, images, training, held_out, trained_on):
     }
 
 
-def explore_dimensions(run, generator, epsilon, trained_on):
+def explore_dimensions(run: RunDirectory, generator: Generator, epsilon: float, trained_on: str) -> dict:
     """Rank the latent dimensions by how much the picture changes on average, and show the strongest where they do most."""
     z = torch.randn(PLACES, generator.z_dim, generator=torch.Generator().manual_seed(EVALUATION_SEED))
     change = pictures(generator, perturb(z, epsilon)) - pictures(generator, z)  # (z_dim, PLACES, 3, 32, 32)
@@ -149,7 +151,7 @@ def explore_dimensions(run, generator, epsilon, trained_on):
     }
 
 
-def explore_paths(run, generator, trained_on):
+def explore_paths(run: RunDirectory, generator: Generator, trained_on: str) -> dict:
     """The same pairs of pictures joined in three ways: straight in latents, straight in pixels, and round in latents."""
     z0, z1 = torch.randn(2, 8, generator.z_dim, generator=torch.Generator().manual_seed(EVALUATION_SEED + 1))
     alpha = torch.linspace(0, 1, 11)
@@ -166,7 +168,7 @@ def explore_paths(run, generator, trained_on):
     return {f"midpoint_norm_{name}": norm[5].mean().item() for name, norm in norms.items()}
 
 
-def report(metrics):
+def report(metrics: dict) -> None:
     """Print what was measured."""
     if metrics["dataset"]:
         print(
@@ -182,6 +184,6 @@ def report(metrics):
     print(f"length of the latent half way between two: straight {straight:.1f}, on the arc {arc:.1f}")
 
 
-def _spread(images, n):
+def _spread(images: torch.Tensor, n: int) -> torch.Tensor:
     """n of the images, evenly spread over them."""
     return images[torch.arange(n) * len(images) // n]

@@ -1,9 +1,11 @@
 """One function per figure: tensors and a path in, a file out."""
 
 import io
+from pathlib import Path
 
 import scipy.stats
 import torch
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from experiments.run import write_atomically
@@ -11,7 +13,9 @@ from experiments.run import write_atomically
 INK, ACCENT, FAINT = "#1f2933", "#c2410c", "#9aa5b1"
 
 
-def elbo_curves(curves, path, dataset, required=None):
+def elbo_curves(
+    curves: dict[str, tuple[list[int], list[float]]], path: Path, dataset: str, required: float | None = None
+) -> None:
     """Validation ELBO by epoch. curves: name to (epochs, ELBOs), the first emphasised. required: a level to draw, or None."""
     figure = Figure(figsize=(6.4, 4), layout="constrained")
     axes = figure.add_subplot(xlabel="epoch", ylabel="validation ELBO (nats per image)", title=f"VAE on {dataset}")
@@ -29,7 +33,7 @@ def elbo_curves(curves, path, dataset, required=None):
     _save(figure, path)
 
 
-def digits(probabilities, path, title):
+def digits(probabilities: torch.Tensor, path: Path, title: str) -> None:
     """Digits in a square, of the data or decoded. probabilities: (n, 784), the mean of each pixel."""
     columns = int(len(probabilities) ** 0.5)
     figure = Figure(figsize=(6, 6.3), layout="constrained")
@@ -38,7 +42,7 @@ def digits(probabilities, path, title):
     _save(figure, path)
 
 
-def reconstructions(originals, probabilities, path, dataset):
+def reconstructions(originals: torch.Tensor, probabilities: torch.Tensor, path: Path, dataset: str) -> None:
     """Validation digits above what the VAE makes of them. originals, probabilities: (n, 784), n a multiple of 10."""
     figure = Figure(figsize=(6, 6.4), layout="constrained")
     figure.suptitle(
@@ -49,7 +53,9 @@ def reconstructions(originals, probabilities, path, dataset):
     _save(figure, path)
 
 
-def latent_walk(probabilities, path, dataset, dimensions, values):
+def latent_walk(
+    probabilities: torch.Tensor, path: Path, dataset: str, dimensions: tuple[int, int], values: list[float]
+) -> None:
     """What two latents do to one digit. probabilities: (n, n, 784), the first of `dimensions` taking the n values downwards."""
     half_step = (values[1] - values[0]) / 2
     low, high = values[0] - half_step, values[-1] + half_step
@@ -69,7 +75,13 @@ DIVERGENCES = {
 }
 
 
-def divergence_curve(exact, estimates, path, divergence, description):
+def divergence_curve(
+    exact: tuple[list[float], list[float]],
+    estimates: dict[str, tuple[list[float], list[float]]],
+    path: Path,
+    divergence: str,
+    description: str,
+) -> None:
     """A divergence over theta, estimated and exact. exact: (thetas, values) on a fine grid. estimates: preset to the same."""
     figure = Figure(figsize=(6.4, 4), layout="constrained")
     axes = figure.add_subplot(xlabel=r"distance $\theta$", ylabel=DIVERGENCES[divergence], title=description)
@@ -86,14 +98,14 @@ def divergence_curve(exact, estimates, path, divergence, description):
     _save(figure, path)
 
 
-def image_grid(images, path):
+def image_grid(images: torch.Tensor, path: Path) -> None:
     """Colour images in a square, nothing else. images: (n, 3, 32, 32) in [-1, 1]."""
     figure = Figure(figsize=(6, 6))
     _show_colours(figure.add_axes((0, 0, 1, 1)), _colour_grid(images, int(len(images) ** 0.5)))
     _save(figure, path)
 
 
-def samples(images, real, path, trained_on, dataset):
+def samples(images: torch.Tensor, real: torch.Tensor | None, path: Path, trained_on: str, dataset: str | None) -> None:
     """Generated images beside real ones, (100, 3, 32, 32) each in [-1, 1]; real may be None."""
     sets = [(images, f"Generated: g(z), z ~ N(0, I)\n{trained_on}")]
     if real is not None:
@@ -105,7 +117,7 @@ def samples(images, real, path, trained_on, dataset):
     _save(figure, path, dpi=100)
 
 
-def nearest(images, neighbours, path, trained_on):
+def nearest(images: torch.Tensor, neighbours: torch.Tensor, path: Path, trained_on: str) -> None:
     """Generated images above the training images nearest to them. images, neighbours: (n, 3, 32, 32), n a multiple of 10."""
     figure = Figure(figsize=(7, 3.6), layout="constrained")
     figure.suptitle(f"Generated (odd rows), the nearest training image below each (even rows)\n{trained_on}", fontsize=11)
@@ -114,7 +126,9 @@ def nearest(images, neighbours, path, trained_on):
     _save(figure, path)
 
 
-def perturbations(images, dimensions, steps, effects, path, trained_on):
+def perturbations(
+    images: torch.Tensor, dimensions: list[int], steps: list[float], effects: list[float], path: Path, trained_on: str
+) -> None:
     """The strongest latent dimensions at work on one picture, and the effect of each dimension there is.
 
     images: (dimensions, steps, 3, 32, 32). steps: how far the dimension was moved. effects: of all, in units of [-1, 1].
@@ -143,7 +157,7 @@ def perturbations(images, dimensions, steps, effects, path, trained_on):
     _save(figure, path)
 
 
-def interpolation(images, alphas, path, title, trained_on):
+def interpolation(images: torch.Tensor, alphas: list[float], path: Path, title: str, trained_on: str) -> None:
     """Paths between pairs of pictures, one a row. images: (alphas, pairs, 3, 32, 32)."""
     columns, rows = images.shape[:2]
     figure = Figure(figsize=(7, 0.62 * rows + 1.1), layout="constrained")
@@ -159,7 +173,7 @@ def interpolation(images, alphas, path, title, trained_on):
     _save(figure, path)
 
 
-def latent_norms(norms, alphas, z_dim, path):
+def latent_norms(norms: dict[str, torch.Tensor], alphas: list[float], z_dim: int, path: Path) -> None:
     """The length of the latent along each kind of path. norms: name to (alphas, pairs)."""
     figure = Figure(figsize=(6.4, 4), layout="constrained")
     axes = figure.add_subplot(
@@ -176,7 +190,7 @@ def latent_norms(norms, alphas, z_dim, path):
     _save(figure, path)
 
 
-def training_curves(log, path, dataset):
+def training_curves(log: list[dict], path: Path, dataset: str) -> None:
     """How a WGAN-LP run went: the critic's estimate, and the distance at each checkpoint. log: the entries of log.jsonl."""
     figure = Figure(figsize=(9, 3.6), layout="constrained")
     figure.suptitle(f"WGAN-LP on {dataset}", fontsize=11)
@@ -194,30 +208,30 @@ def training_curves(log, path, dataset):
     _save(figure, path)
 
 
-def _colour_grid(images, columns):
+def _colour_grid(images: torch.Tensor, columns: int) -> torch.Tensor:
     """(n, 3, 32, 32) images in [-1, 1] as one picture (height, width, 3) in [0, 1], a line of white between them."""
     tiles = torch.nn.functional.pad(images.detach().cpu() / 2 + 0.5, (1, 1, 1, 1), value=1.0)
     rows = tiles[: len(tiles) // columns * columns].unflatten(0, (-1, columns))  # (rows, columns, 3, 34, 34)
     return rows.permute(0, 3, 1, 4, 2).flatten(2, 3).flatten(0, 1)
 
 
-def _show_colours(axes, picture, **options):
+def _show_colours(axes: Axes, picture: torch.Tensor, **options: object) -> None:
     axes.imshow(picture.clamp(0, 1).numpy(), interpolation="nearest", **options)
     axes.set_axis_off()
 
 
-def _grid(images, columns):
+def _grid(images: torch.Tensor, columns: int) -> torch.Tensor:
     """(n, 784) images as one picture of n / columns rows, a line of white between them."""
     tiles = torch.nn.functional.pad(images.cpu().view(-1, columns, 28, 28), (1, 1, 1, 1), value=0.5)
     return tiles.transpose(1, 2).flatten(2).flatten(0, 1)
 
 
-def _show(axes, picture, **options):
+def _show(axes: Axes, picture: torch.Tensor, **options: object) -> None:
     axes.imshow(picture.numpy(), cmap="gray_r", vmin=0, vmax=1, interpolation="nearest", **options)
     axes.set_axis_off()
 
 
-def _save(figure, path, dpi=120):
+def _save(figure: Figure, path: Path, dpi: int = 120) -> None:
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=dpi)
     write_atomically(path, buffer.getvalue())

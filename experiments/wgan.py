@@ -1,9 +1,11 @@
 """Question 3: train a generator of house numbers as a WGAN-LP, and measure it as training goes."""
 
+import argparse
 import copy
 import math
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -19,6 +21,7 @@ from experiments.run import (
     check_options,
     choose_device,
     command,
+    file_path,
     fraction,
     learning_rate_at,
     new_options,
@@ -63,6 +66,7 @@ PRESETS = {
         held_out=0.2,
     ),
 }
+PATHS = ("data_file", "warm_start")  # options that say where something lies
 MEASURED = ("wasserstein_estimate", "lipschitz_penalty", "generator_loss")
 
 
@@ -75,7 +79,7 @@ class Learner:
 
     PARTS = ("generator", "critic", "average", "generator_optimizer", "critic_optimizer")
 
-    def __init__(self, options, device):
+    def __init__(self, options: dict, device: torch.device) -> None:
         self.options = options
         layout = {"device": device, "memory_format": torch.channels_last}  # what convolutions are fastest on
         self.generator = Generator(options["z_dim"], options["h_dim"]).to(**layout)
@@ -85,7 +89,7 @@ class Learner:
         self.critic_optimizer = self._adam(self.critic)
         self.decay = torch.zeros((), device=device)
 
-    def _adam(self, network):
+    def _adam(self, network: torch.nn.Module) -> torch.optim.Adam:
         device = next(network.parameters()).device
         return torch.optim.Adam(
             network.parameters(),
@@ -95,11 +99,11 @@ class Learner:
             capturable=device.type == "cuda",
         )
 
-    def noise(self):
+    def noise(self) -> torch.Tensor:
         """One batch of latents from the prior, (batch_size, z_dim)."""
         return torch.randn(self.options["batch_size"], self.options["z_dim"], device=self.decay.device)
 
-    def set_rates(self, step):
+    def set_rates(self, step: int) -> None:
         """Put the learning rates and the average's decay where generator step number `step` wants them."""
         for optimizer, rate in (
             (self.generator_optimizer, self.options["learning_rate"]),
@@ -110,7 +114,7 @@ class Learner:
                 group["lr"].fill_(rate)
         self.decay.fill_(min(self.options["average_decay"], (step + 1) / (step + 10)))
 
-    def step(self, images):
+    def step(self, images: torch.Tensor) -> torch.Tensor:
         """Several critic steps, each on fresh images and fresh noise, then one generator step. images: all there are, uint8.
 
         Returns (3,), what MEASURED names, the critic's two averaged over its steps.
@@ -124,7 +128,7 @@ class Learner:
         self.update_average()
         return torch.cat([torch.stack(measured).mean(0), loss.view(1)])
 
-    def critic_step(self, x, z):
+    def critic_step(self, x: torch.Tensor, z: torch.Tensor) -> torch.Tensor:
         """One step of Adam down the critic's loss on images x and the generator's from z. Returns (2,), its parts."""
         with torch.no_grad():
             y = self.generator(z)
@@ -134,7 +138,7 @@ class Learner:
         self.critic_optimizer.step()
         return torch.stack([loss.wasserstein_estimate, loss.lipschitz_penalty]).detach()
 
-    def generator_step(self, z):
+    def generator_step(self, z: torch.Tensor) -> torch.Tensor:
         """One step of Adam down the generator's loss at z; the critic only passes gradients on. Returns the loss, a scalar."""
         loss = generator_loss(self.generator(z), self.critic)
         self.generator_optimizer.zero_grad()
@@ -143,19 +147,19 @@ class Learner:
         return loss.detach()
 
     @torch.no_grad()
-    def update_average(self):
+    def update_average(self) -> None:
         if self.average is not self.generator:
             for mean, value in zip(self.average.state_dict().values(), self.generator.state_dict().values()):
                 if mean.is_floating_point():  # not the count of batches
                     mean.lerp_(value, 1 - self.decay)
 
-    def is_finite(self):
+    def is_finite(self) -> bool:
         return all(torch.isfinite(p).all() for net in (self.generator, self.critic) for p in net.parameters())
 
-    def state_dict(self):
+    def state_dict(self) -> dict[str, dict]:
         return {part: getattr(self, part).state_dict() for part in self.PARTS}
 
-    def load_state_dict(self, state):
+    def load_state_dict(self, state: dict) -> None:
         for part in self.PARTS:
             getattr(self, part).load_state_dict(state[part])
         for optimizer in (self.generator_optimizer, self.critic_optimizer):
@@ -163,7 +167,7 @@ class Learner:
                 group["lr"] = group["lr"].to(self.decay.device)  # where a captured step reads it; loading leaves it on the CPU
 
 
-def captured(step, learner):
+def captured(step: Callable[[], torch.Tensor], learner: Learner) -> Callable[[], torch.Tensor]:
     """`step`, a function without arguments that changes `learner`, recorded as one CUDA graph: replayed without launch costs.
 
     Recording needs a few steps on a stream of their own first; what they change, random state included, is put back.
@@ -182,7 +186,7 @@ def captured(step, learner):
     with torch.cuda.graph(graph):
         result = step()
 
-    def replay():
+    def replay() -> torch.Tensor:
         graph.replay()
         return result
 
@@ -192,20 +196,27 @@ def captured(step, learner):
 class Interval:
     """What is measured between two lines of the log: the sums of MEASURED, and the seconds of training."""
 
-    def __init__(self, device):
+    def __init__(self, device: torch.device) -> None:
         self.sums, self.steps, self.began = torch.zeros(len(MEASURED), device=device), 0, time.perf_counter()
 
-    def add(self, measured):
+    def add(self, measured: torch.Tensor) -> None:
         self.sums += measured
         self.steps += 1
 
-    def end(self):
+    def end(self) -> tuple[dict[str, float], float]:
         """Returns MEASURED averaged over the steps, name to value, and the seconds since the interval began."""
         means = (self.sums / self.steps).tolist()  # waits for the GPU, so that the clock is read when the work is done
         return dict(zip(MEASURED, means)), time.perf_counter() - self.began
 
 
-def train(run, photos, options, device, checkpoint_minutes, log_every):
+def train(
+    run: RunDirectory,
+    photos: q3_samplers.Photos,
+    options: dict,
+    device: torch.device,
+    checkpoint_minutes: float,
+    log_every: int,
+) -> None:
     """Train as `options` say, from run's checkpoint if it holds one.
 
     A line of log every `log_every` generator steps; with the first of them that comes `checkpoint_minutes` of training after
@@ -219,10 +230,12 @@ def train(run, photos, options, device, checkpoint_minutes, log_every):
         set_random_state(state["random_state"], device)
         done, seconds = state["generator_step"], state["train_seconds"]
         print(f"resuming after step {done} of {steps}", flush=True)
+    elif options["warm_start"] is not None:
+        warm_start(learner, Path(options["warm_start"]))
     training, held_out = q3_samplers.hold_out(photos.images, options["held_out"])
     training = training.to(device)
 
-    def step():
+    def step() -> torch.Tensor:
         return learner.step(training)
 
     if device.type == "cuda" and done < steps:
@@ -252,15 +265,29 @@ def train(run, photos, options, device, checkpoint_minutes, log_every):
         interval = Interval(device)
 
 
-def save_generator(run, generator, options, step, seconds):
+def save_generator(run: RunDirectory, generator: Generator, options: dict, step: int, seconds: float) -> None:
     """Write generator.pt, what the run has to share: weights, and the options and steps that made them."""
-    origin = {name: value for name, value in options.items() if name != "data_file"}  # where it lay is nobody's business
+    origin = {name: value for name, value in options.items() if name not in PATHS}  # where files lay is nobody's business
+    origin["warm_start"] = options["warm_start"] is not None
     exploration.save_generator(
         run.folder / "generator.pt", generator, {**origin, "generator_step": step, "train_seconds": round(seconds, 1)}
     )
 
 
-def check_finite(learner, entry):
+def warm_start(learner: Learner, folder: Path) -> None:
+    """Give the learner the networks of the run in `folder`, as they are there; its own optimizers begin anew."""
+    state = RunDirectory(folder).load(RunDirectory(folder).read_options("q3"))
+    if state is None:
+        raise UserError(f"{folder} holds no trained networks; name another run by --warm-start, or leave it out")
+    try:
+        for part in ("generator", "critic", "average"):
+            getattr(learner, part).load_state_dict(state[part])
+    except RuntimeError as error:
+        raise UserError(f"the networks in {folder} are of another size; give its --h-dim and --z-dim") from error
+    print(f"starting from step {state['generator_step']} of {folder}", flush=True)
+
+
+def check_finite(learner: Learner, entry: dict) -> None:
     """UserError if training has exploded."""
     if not (math.isfinite(sum(entry[name] for name in MEASURED)) and learner.is_finite()):
         raise UserError(
@@ -269,7 +296,7 @@ def check_finite(learner, entry):
         )
 
 
-def measure(run, learner, training, held_out, step):
+def measure(run: RunDirectory, learner: Learner, training: torch.Tensor, held_out: torch.Tensor, step: int) -> dict[str, float]:
     """The slow measurements of a checkpoint, on noise and directions that are always the same, and the picture of samples."""
     images = exploration.draw(learner.average, len(held_out))
     figures.image_grid(images[: exploration.FEWEST], run.figures / f"samples_{step:06d}.png")
@@ -279,14 +306,14 @@ def measure(run, learner, training, held_out, step):
     return {"gradient_norm": norms, "sliced_wasserstein": exploration.average_distance(real, images)}
 
 
-def gradient_norm_between(critic, x, y):
+def gradient_norm_between(critic: Callable[[torch.Tensor], torch.Tensor], x: torch.Tensor, y: torch.Tensor) -> float:
     """The critic's mean gradient norm between x and y, at points drawn by a generator that training does not use."""
     with torch.random.fork_rng(devices=[x.device] if x.device.type == "cuda" else []), torch.no_grad():
         torch.manual_seed(0)
         return gradient_norm(x, y, critic).mean().item()
 
 
-def report(entry, steps):
+def report(entry: dict, steps: int) -> None:
     left = entry["seconds"] / entry["generator_step"] * (steps - entry["generator_step"])
     print(
         f"step {entry['generator_step']:6d}/{steps}  W1 estimate {entry['wasserstein_estimate']:6.2f}"
@@ -296,7 +323,7 @@ def report(entry, steps):
     )
 
 
-def load_photos(dataset, data_file, data_dir):
+def load_photos(dataset: str, data_file: str | Path | None, data_dir: Path) -> q3_samplers.Photos:
     """The images to train on: of data_file if there is one, of SVHN's training file (`auto`, `svhn`), or the drawn stand-in."""
     try:
         if data_file is not None:
@@ -322,7 +349,7 @@ def load_photos(dataset, data_file, data_dir):
     return q3_samplers.stand_in()
 
 
-def photos_of_run(options, how):
+def photos_of_run(options: dict, how: argparse.Namespace) -> q3_samplers.Photos:
     """The images that the run with these options was trained on. UserError if they are not the same any more."""
     dataset = q3_samplers.STAND_IN if options["dataset"] == q3_samplers.STAND_IN else "svhn"
     photos = load_photos(dataset, how.data_file or options["data_file"], how.data_dir)
@@ -331,7 +358,7 @@ def photos_of_run(options, how):
     return photos
 
 
-def photos_at_hand(how):
+def photos_at_hand(how: argparse.Namespace) -> q3_samplers.Photos | None:
     """Images to compare a generator with that is not of this run, if it takes no download: Photos or None."""
     found = (q3_samplers.find(how.data_dir, name) for name in q3_samplers.MD5)
     data_file = how.data_file or next((path for path in found if path is not None), None)
@@ -341,7 +368,7 @@ def photos_at_hand(how):
     return load_photos(how.dataset, data_file, how.data_dir)
 
 
-def evaluate(run, how, options, device):
+def evaluate(run: RunDirectory, how: argparse.Namespace, options: dict | None, device: torch.device) -> None:
     """Explore the generator of --generator, else of this run's last checkpoint, else the bundled one."""
     if how.generator is None and options is not None and (state := run.load(options)) is not None:
         generator = Generator(options["z_dim"], options["h_dim"])
@@ -360,7 +387,7 @@ def evaluate(run, how, options, device):
     print(f"written to {run.folder}: metrics.json, figures/")
 
 
-def parse(argv):
+def parse(argv: list[str] | None) -> tuple[argparse.Namespace, dict]:
     """The command line of q3_solution.py: how to run, and the options that were named, apart."""
     parser = Parser("Train a WGAN-LP on house numbers, then explore what it has learnt.", "runs/q3", PRESETS)
     add = parser.add_argument
@@ -371,9 +398,15 @@ def parse(argv):
         default="auto",
         help="auto draws a stand-in where SVHN cannot be had",
     )
-    add("--data-file", type=Path, default=None, help="an SVHN .mat file to take instead of --data-dir's train_32x32.mat")
-    add("--generator", type=Path, default=None, help="weights to evaluate, of a run or of the handout's Generator")
+    add(
+        "--data-file",
+        type=file_path,
+        default=None,
+        help="an SVHN .mat file to take instead of --data-dir's train_32x32.mat",
+    )
+    add("--generator", type=file_path, default=None, help="weights to evaluate, of a run or of the handout's Generator")
     add("--epsilon", type=positive_number, default=2.0, help="how far evaluate moves a latent dimension (2)")
+    add("--warm-start", type=file_path, default=None, help="a run directory whose networks a new run starts from")
     add("--checkpoint-minutes", type=positive_number, default=5.0, help="of training between checkpoints (5)")
     add("--log-every", type=positive_integer, default=50, help="generator steps between lines of log.jsonl (50)")
     add("--generator-steps", type=positive_integer, help="of training")
@@ -389,16 +422,16 @@ def parse(argv):
     add("--z-dim", type=positive_integer, help="latent dimensions")
     add("--h-dim", type=positive_integer, help="channels of the widest layer of 16 x 16, in both networks")
     add("--held-out", type=fraction, help="of the images, at the end, kept for the distance")
-    hows = ("action", "dataset", "data_file", "generator", "epsilon", "checkpoint_minutes", "log_every")
+    hows = ("action", "dataset", "data_file", "generator", "warm_start", "epsilon", "checkpoint_minutes", "log_every")
     return parser.split(argv, *hows)
 
 
-def main(argv=None):
+def main(argv: list[str] | None = None) -> int:
     """The command `python q3_solution.py`. Returns its exit code."""
     return command(_main, argv)
 
 
-def _main(argv):
+def _main(argv: list[str] | None) -> None:
     how, given = parse(argv)
     device = choose_device(how.device)
     with RunDirectory(how.run_dir) as run:
@@ -427,11 +460,11 @@ def _main(argv):
             evaluate(run, how, options, device)
 
 
-def new_run_options(photos, how, given):
+def new_run_options(photos: q3_samplers.Photos, how: argparse.Namespace, given: dict) -> dict:
     """The options of a new run on these images. UserError if too few of them would be left on either side."""
-    data_file = str(how.data_file) if how.data_file is not None else None
-    identity = {"question": "q3", "dataset": photos.name, "dataset_digest": photos.digest, "data_file": data_file}
-    options = {**identity, **new_options(given, PRESETS)}
+    paths = {name: str(getattr(how, name)) if getattr(how, name) is not None else None for name in PATHS}
+    identity = {"question": "q3", "dataset": photos.name, "dataset_digest": photos.digest}
+    options = {**identity, **paths, **new_options(given, PRESETS)}
     parts = q3_samplers.hold_out(photos.images, options["held_out"])
     if min(len(part) for part in parts) < exploration.FEWEST:
         raise UserError(
