@@ -53,10 +53,21 @@ def command(main: Callable[[list[str] | None], None], argv: list[str] | None = N
     except (UserError, OSError) as error:  # an OSError that nothing else foresaw still names the file and the reason
         print("error:", " ".join(str(error).splitlines()), file=sys.stderr)
         return 2
+    except RuntimeError as error:
+        if not _out_of_memory(error):
+            raise
+        print("error: the memory does not suffice for these sizes; name smaller ones", file=sys.stderr)
+        return 2
     except KeyboardInterrupt:
         print("interrupted; the same command with --resume goes on from the last checkpoint", file=sys.stderr)
         return 130
     return 0
+
+
+def _out_of_memory(error: RuntimeError) -> bool:
+    """Whether PyTorch could not have the memory it asked for; on the CPU only its words tell."""
+    told = ("can't allocate memory", "Storage size calculation overflowed", "Invalid storage size")
+    return isinstance(error, torch.OutOfMemoryError) or any(words in str(error) for words in told)
 
 
 def file_path(text: str) -> Path:

@@ -189,3 +189,14 @@ def test_earlier_run_is_set_aside_whole(run):
         assert attic.read_options("q1")["number"] == number
         assert attic.load(OPTIONS) is not None
         assert (attic.figures / "elbo.png").exists()
+
+
+@pytest.mark.parametrize("shape", [(10**18,), (10**10, 10**10)])
+def test_sizes_that_no_memory_holds_are_one_line(capsys, shape):
+    assert command(lambda argv: torch.empty(shape)) == 2
+    assert capsys.readouterr().err == "error: the memory does not suffice for these sizes; name smaller ones\n"
+
+
+def test_other_runtime_errors_are_not_hidden():
+    with pytest.raises(RuntimeError, match=r"size mismatch|shapes cannot be multiplied"):
+        command(lambda argv: torch.ones(2, 3) @ torch.ones(2, 3))
