@@ -179,7 +179,8 @@ def latent_norms(norms: dict[str, torch.Tensor], alphas: list[float], z_dim: int
         xlabel=r"$\alpha$", ylabel=r"length $\Vert z \Vert_2$", title="How far from the origin the two paths run"
     )
     middle, spread = (z_dim - 0.5) ** 0.5, 1.96 * 0.5**0.5  # the length is nearly normal, of variance 1/2
-    axes.axhspan(middle - spread, middle + spread, color=FAINT, alpha=0.3, label=f"95% of draws from N(0, I) in {z_dim} dimensions", linewidth=0)
+    range_of_draws = f"95% of draws from N(0, I) in {z_dim} dimensions"
+    axes.axhspan(middle - spread, middle + spread, color=FAINT, alpha=0.3, label=range_of_draws, linewidth=0)
     for (name, values), colour in zip(norms.items(), (ACCENT, INK)):
         axes.plot(alphas, values.cpu(), color=colour, linewidth=0.8, alpha=0.4)
         axes.plot(alphas, values.mean(1).cpu(), color=colour, linewidth=2.5, label=f"{name}, mean of {values.shape[1]} pairs")
