@@ -113,7 +113,7 @@ def samples(images: torch.Tensor, real: torch.Tensor | None, path: Path, trained
     for axes, (shown, title) in zip(figure.subplots(1, len(sets), squeeze=False)[0], sets):
         axes.set_title(title, fontsize=11)
         _show_colours(axes, _colour_grid(shown, int(len(shown) ** 0.5)))
-    _save(figure, path, dpi=100)
+    _save(figure, path, dpi=90)
 
 
 def nearest(images: torch.Tensor, neighbours: torch.Tensor, path: Path, trained_on: str) -> None:
@@ -153,7 +153,7 @@ def perturbations(
         ylabel=f"RMS change of a pixel in [-1, 1], moved by {steps[-1]:+.2g}",
     )
     right.spines[["top", "right"]].set_visible(False)
-    _save(figure, path)
+    _save(figure, path, dpi=100)
 
 
 def interpolation(images: torch.Tensor, alphas: list[float], path: Path, title: str, trained_on: str) -> None:
@@ -201,7 +201,8 @@ def training_curves(log: list[dict], path: Path, dataset: str) -> None:
     measured = [entry for entry in log if "sliced_wasserstein" in entry]
     distances = [entry["sliced_wasserstein"] for entry in measured]
     right.plot([entry["seconds"] / 60 for entry in measured], distances, color=INK, marker="o", markersize=3)
-    right.set(xlabel="minutes of training", ylabel="sliced Wasserstein distance\nto held-out images", yscale="log")
+    right.set(xlabel="minutes of training", ylabel="sliced Wasserstein distance\nto held-out images")
+    right.set_ylim(bottom=0)
     for axes in (left, right):
         axes.spines[["top", "right"]].set_visible(False)
         axes.grid(alpha=0.3)

@@ -113,13 +113,13 @@ def main(argv: list[str] | None = None) -> int:
     svhn = ["--data-file", arguments.data_file] if arguments.data_file else []
     gan = ["train", "--resume", "--generator-steps", str(arguments.gan_steps)] if arguments.gan_steps else None
     parts = [
-        ("1: a VAE on binarized MNIST, about 3 minutes", vae.main, "q1", ["--resume"]),
+        ("1: a VAE on binarized MNIST, about 2 minutes", vae.main, "q1", ["--resume"]),
         ("2: two divergences, about half a minute", divergences.main, "q2", ["--resume"]),
         *([("3: training a generator, seconds to hours", wgan.main, "q3", [*svhn, *gan])] if gan else []),
         ("3: exploring a generator, about half a minute", wgan.main, "q3", ["evaluate", *svhn]),
     ]
     began = time.perf_counter()
-    print("Answering the assignment takes about 4 minutes on two cores; interrupted, the same command goes on where it was.")
+    print("Answering the assignment takes about 3 minutes on two cores; interrupted, the same command goes on where it was.")
     for title, part, folder, more in parts:
         print(f"\n== Question {title}", flush=True)
         where = ["--data-dir", str(arguments.data_dir), "--run-dir", str(arguments.runs / folder)]
