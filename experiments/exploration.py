@@ -14,7 +14,7 @@ from q3_solution import interpolate, interpolate_spherical, perturb
 
 BUNDLED = Path(__file__).parents[1] / "data" / "pretrained" / "generator.pt"
 EVALUATION_SEED = 2**31  # apart from the seeds people train with
-FEWEST = 64  # images in a picture of samples, and the least that is trained on or compared with
+FEWEST = 49  # images in a picture of samples, and the least that is trained on or compared with
 MOST = 2000  # images compared: more takes longer, and the floor hardly moves
 REPEATS = 3  # of the distance, with other noise, places and directions
 PLACES = 32  # latents at which the effect of a dimension is averaged

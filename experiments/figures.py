@@ -113,7 +113,7 @@ def samples(images: torch.Tensor, real: torch.Tensor | None, path: Path, trained
     for axes, (shown, title) in zip(figure.subplots(1, len(sets), squeeze=False)[0], sets):
         axes.set_title(title, fontsize=11)
         _show_colours(axes, _colour_grid(shown, int(len(shown) ** 0.5)))
-    _save(figure, path, dpi=90)
+    _save(figure, path, dpi=100)
 
 
 def nearest(images: torch.Tensor, neighbours: torch.Tensor, path: Path, trained_on: str) -> None:
@@ -153,7 +153,7 @@ def perturbations(
         ylabel=f"RMS change of a pixel in [-1, 1], moved by {steps[-1]:+.2g}",
     )
     right.spines[["top", "right"]].set_visible(False)
-    _save(figure, path, dpi=100)
+    _save(figure, path, dpi=85)
 
 
 def interpolation(images: torch.Tensor, alphas: list[float], path: Path, title: str, trained_on: str) -> None:

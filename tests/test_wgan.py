@@ -308,7 +308,7 @@ def test_without_data_and_network_the_stand_in_is_named_everywhere(tmp_path, mon
         (["--data-file", "{}/none.mat"], "none.mat is not there"),
         (["--generator-steps", "0"], "the least is 1"),
         (["--held-out", "1"], "is not a number of at least 0 and below 1"),
-        (["--held-out", "0.01"], "leaves fewer than 64 to train on or to compare with"),
+        (["--held-out", "0.01"], "leaves fewer than 49 to train on or to compare with"),
         (["evaluate", "--generator", "{}/none.pt"], "none.pt is not there"),
         (["evaluate", "--run-dir", "{}/new", "--preset", "handout"], "leave out --preset"),
         (["--epsilon", "0"], "is not a number above 0"),
