@@ -8,7 +8,7 @@ import torch
 import q3_samplers
 from experiments import figures
 from experiments.distance import SCALES, sliced_wasserstein
-from experiments.run import RunDirectory, UserError, write_atomically
+from experiments.run import RunDirectory, UserError, load_plain, write_atomically
 from model import Generator
 from q3_solution import interpolate, interpolate_spherical, perturb
 
@@ -35,7 +35,7 @@ def load_generator(path: Path) -> tuple[Generator, dict]:
     The sizes are those of the tensors. UserError if the file is missing, damaged or something else; no code in it is executed.
     """
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        content = load_plain(path)
         weights, origin = (content["generator"], content["origin"]) if "origin" in content else (content, {})
         z_dim, widest = weights["decoder.0.weight"].shape[:2]
         generator = Generator(z_dim, widest // 4)
@@ -80,14 +80,25 @@ def explore(run: RunDirectory, generator: Generator, origin: dict, photos: q3_sa
     trained_on = f"generator trained on {metrics['trained_on'] or 'images it does not name'}"
     images, real = draw(generator, FEWEST), None
     if photos:
-        training, real = q3_samplers.hold_out(photos.images, origin.get("held_out", 0.2))
-        metrics |= compare(generator, training, real)
-        metrics |= find_nearest(run, images, training, real, trained_on)
-        real = q3_samplers.scale(real[:: max(1, len(real) // FEWEST)][:FEWEST])
+        training, held_out = split(photos, origin.get("held_out", 0.2))
+        metrics |= compare(generator, training, held_out)
+        real = q3_samplers.scale(_spread(held_out, FEWEST))
+        metrics |= find_nearest(run, images, real, training, trained_on)
     figures.samples(images, real, run.figures / "samples.png", trained_on, photos and photos.name)
     metrics |= explore_dimensions(run, generator, epsilon, trained_on)
     metrics |= explore_paths(run, generator, trained_on)
     return metrics
+
+
+def split(photos: q3_samplers.Photos, held_out: float) -> tuple[torch.Tensor, torch.Tensor]:
+    """The images to train on, and those held out. UserError if either are too few."""
+    parts = q3_samplers.hold_out(photos.images, held_out)
+    if min(len(part) for part in parts) < FEWEST:
+        raise UserError(
+            f"{photos.name} has {len(photos.images)} images, of which holding out {held_out:g} leaves fewer than {FEWEST} to "
+            "train on or to compare with; name a larger --data-file"
+        )
+    return parts
 
 
 def compare(generator: Generator, training: torch.Tensor, held_out: torch.Tensor) -> dict:
@@ -111,12 +122,9 @@ def compare(generator: Generator, training: torch.Tensor, held_out: torch.Tensor
     }
 
 
-def find_nearest(
-    run: RunDirectory, images: torch.Tensor, training: torch.Tensor, held_out: torch.Tensor, trained_on: str
-) -> dict:
-    """The nearest training image to each of `images`: had they been learnt by heart, it would be nearer than to real ones."""
-    images, real = images.cpu(), q3_samplers.scale(_spread(held_out, min(len(held_out), FEWEST)))
-    training = q3_samplers.scale(training)
+def find_nearest(run: RunDirectory, images: torch.Tensor, real: torch.Tensor, training: torch.Tensor, trained_on: str) -> dict:
+    """The nearest training image to each of `images`: had they been learnt by heart, it would be nearer than to `real` ones."""
+    images, training = images.cpu(), q3_samplers.scale(training)
     to_images, to_real = (torch.cdist(x.flatten(1), training.flatten(1)) for x in (images, real))
     distances, rows = to_images.min(1)
     figures.nearest(images[:20], training[rows[:20]], run.figures / "nearest.png", trained_on)

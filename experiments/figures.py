@@ -105,7 +105,7 @@ def image_grid(images: torch.Tensor, path: Path) -> None:
 
 
 def samples(images: torch.Tensor, real: torch.Tensor | None, path: Path, trained_on: str, dataset: str | None) -> None:
-    """Generated images beside real ones, (100, 3, 32, 32) each in [-1, 1]; real may be None."""
+    """Generated images beside real ones, (n, 3, 32, 32) each in [-1, 1]; real may be None."""
     sets = [(images, f"Generated: g(z), z ~ N(0, I)\n{trained_on}")]
     if real is not None:
         sets.append((real, f"Real, held out\n{dataset}"))

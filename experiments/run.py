@@ -147,6 +147,15 @@ def write_atomically(path: Path, content: bytes | memoryview) -> None:
             raise
 
 
+def load_plain(path: Path) -> object:
+    """What torch.save wrote of plain types and tensors, on the CPU. Raises, and executes no code, whatever the file holds."""
+    if zipfile.is_zipfile(path):  # not what PyTorch before 1.6 wrote
+        with zipfile.ZipFile(path) as archive:
+            if (part := archive.testzip()) is not None:  # torch.load reads past wrong checksums
+                raise ValueError(f"the checksum of {part} is wrong")
+    return torch.load(path, map_location="cpu", weights_only=True)
+
+
 def new_options(given: dict, presets: dict[str, dict]) -> dict:
     """The options of a new run, name to value: the preset's, overlaid with those given on the command line."""
     preset = given.get("preset", "tuned")
@@ -265,10 +274,7 @@ class RunDirectory:
         UserError if the file is damaged, or is no checkpoint of a run with these options.
         """
         try:
-            with zipfile.ZipFile(self.checkpoint) as archive:  # torch.load reads past checksums that are wrong
-                if (part := archive.testzip()) is not None:
-                    raise ValueError(f"the checksum of {part} is wrong")
-            state = torch.load(self.checkpoint, map_location="cpu", weights_only=True)
+            state = load_plain(self.checkpoint)
         except FileNotFoundError:
             return None
         except Exception as error:  # whatever torch.load meets in a damaged or foreign file

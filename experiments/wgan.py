@@ -34,38 +34,32 @@ from model import Generator, ImageCritic
 from q2_solution import gradient_norm
 from q3_solution import critic_loss, generator_loss
 
-PRESETS = {
-    "handout": dict(
-        generator_steps=50_000,
-        critic_updates=5,
-        batch_size=64,
-        learning_rate=1e-4,
-        critic_learning_rate=1e-4,
-        schedule="constant",
-        beta1=0.5,
-        beta2=0.9,
-        lipschitz_weight=10.0,
-        average_decay=0.0,
-        z_dim=100,
-        h_dim=64,
-        held_out=0.2,
-    ),
-    "tuned": dict(
-        generator_steps=14_000,
-        critic_updates=2,
-        batch_size=64,
-        learning_rate=5e-4,
-        critic_learning_rate=5e-4,
-        schedule="cosine",
-        beta1=0.5,
-        beta2=0.9,
-        lipschitz_weight=10.0,
-        average_decay=0.999,
-        z_dim=100,
-        h_dim=48,
-        held_out=0.2,
-    ),
-}
+HANDOUT = dict(
+    generator_steps=50_000,
+    critic_updates=5,
+    batch_size=64,
+    learning_rate=1e-4,
+    critic_learning_rate=1e-4,
+    schedule="constant",
+    beta1=0.5,
+    beta2=0.9,
+    lipschitz_weight=10.0,
+    average_decay=0.0,
+    z_dim=100,
+    h_dim=64,
+    held_out=0.2,
+)
+TUNED = dict(  # for an hour or two on a CPU; where it differs from the handout
+    generator_steps=14_000,
+    critic_updates=2,
+    learning_rate=5e-4,
+    critic_learning_rate=5e-4,
+    schedule="cosine",
+    average_decay=0.999,
+    h_dim=48,
+)
+PRESETS = {"handout": HANDOUT, "tuned": HANDOUT | TUNED}
+GENERATOR = "generator.pt"  # what a run has to share
 PATHS = ("data_file", "warm_start")  # options that say where something lies
 MEASURED = ("wasserstein_estimate", "lipschitz_penalty", "generator_loss")
 
@@ -266,11 +260,11 @@ def train(
 
 
 def save_generator(run: RunDirectory, generator: Generator, options: dict, step: int, seconds: float) -> None:
-    """Write generator.pt, what the run has to share: weights, and the options and steps that made them."""
+    """Write GENERATOR: weights, and the options and steps that made them."""
     origin = {name: value for name, value in options.items() if name not in PATHS}  # where files lay is nobody's business
     origin["warm_start"] = options["warm_start"] is not None
     exploration.save_generator(
-        run.folder / "generator.pt", generator, {**origin, "generator_step": step, "train_seconds": round(seconds, 1)}
+        run.folder / GENERATOR, generator, {**origin, "generator_step": step, "train_seconds": round(seconds, 1)}
     )
 
 
@@ -369,18 +363,14 @@ def photos_at_hand(how: argparse.Namespace) -> q3_samplers.Photos | None:
 
 
 def evaluate(run: RunDirectory, how: argparse.Namespace, options: dict | None, device: torch.device) -> None:
-    """Explore the generator of --generator, else of this run's last checkpoint, else the bundled one."""
-    if how.generator is None and options is not None and (state := run.load(options)) is not None:
-        generator = Generator(options["z_dim"], options["h_dim"])
-        generator.load_state_dict(state["average"])
-        origin = {**options, "generator_step": state["generator_step"], "train_seconds": round(state["train_seconds"], 1)}
-        photos = photos_of_run(options, how)
+    """Explore the generator of --generator, else of this run as of its last checkpoint, else the bundled one."""
+    own = how.generator is None and options is not None and (run.folder / GENERATOR).exists()
+    path = run.folder / GENERATOR if own else how.generator or exploration.BUNDLED
+    generator, origin = exploration.load_generator(path)
+    print(f"exploring {path}, trained on {origin.get('dataset', 'images it does not name')}", flush=True)
+    photos = photos_of_run(options, how) if own else photos_at_hand(how)
+    if own:
         figures.training_curves(run.read_log(), run.figures / "training.png", photos.name)
-    else:
-        path = how.generator or exploration.BUNDLED
-        generator, origin = exploration.load_generator(path)
-        print(f"exploring {path}, trained on {origin.get('dataset', 'images it does not name')}", flush=True)
-        photos = photos_at_hand(how)
     metrics = exploration.explore(run, generator.to(device), origin, photos, how.epsilon)
     run.write_json("metrics.json", metrics)
     exploration.report(metrics)
@@ -465,10 +455,5 @@ def new_run_options(photos: q3_samplers.Photos, how: argparse.Namespace, given: 
     paths = {name: str(getattr(how, name)) if getattr(how, name) is not None else None for name in PATHS}
     identity = {"question": "q3", "dataset": photos.name, "dataset_digest": photos.digest}
     options = {**identity, **paths, **new_options(given, PRESETS)}
-    parts = q3_samplers.hold_out(photos.images, options["held_out"])
-    if min(len(part) for part in parts) < exploration.FEWEST:
-        raise UserError(
-            f"{photos.name} has {len(photos.images)} images, of which --held-out {options['held_out']:g} leaves fewer than "
-            f"{exploration.FEWEST} to train on or to compare with"
-        )
+    exploration.split(photos, options["held_out"])
     return options
