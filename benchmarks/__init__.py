@@ -1,1 +1,1 @@
-"""The speed claims of the README as commands: ours against the loop a competent student would write, in one run."""
+"""The speed claims of the README as one command: ours against what else one might run, in turns, in one run."""

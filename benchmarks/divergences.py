@@ -1,22 +1,15 @@
-"""How much faster the critics of both curves train as a bank than one after another, at equal batch and optimizer.
-
-    python -m benchmarks.divergences [--rounds 7]
-
-In every round the plain loop and ours take turns at each recipe. Printed are the medians, per critic and iteration of both
-objectives, and what they make for a whole figure of 21 critics.
-"""
+"""How much faster the critics of both curves train as a bank than one after another, at equal batch and optimizer."""
 
 import argparse
 import random
-import statistics
 import time
 from collections.abc import Iterator
 
 import numpy as np
 import torch
 
+from benchmarks.comparison import Comparison
 from experiments import divergences
-from experiments.run import versions
 from model import Critic, CriticBank
 
 THETAS = divergences.FAMILIES["segments"].thetas
@@ -63,24 +56,10 @@ def ours(recipe: dict, iterations: int) -> float:
     return seconds / iterations / len(THETAS)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rounds", type=int, default=7)
-    rounds = parser.parse_args().rounds
-
-    print(versions(torch.device("cpu")))
-    print("| recipe | plain loop | bank | plain / bank | figure by the plain loop | by the bank |\n|---|---|---|---|---|---|")
-    for preset, recipe in divergences.PRESETS["segments"].items():
-        measured = [(plain(recipe, 40), ours(recipe, max(2, 160 // recipe["batch_size"]))) for _ in range(rounds)]
-        slow, fast = (statistics.median(column) for column in zip(*measured))
-        ratio = statistics.median(one / other for one, other in measured)
-        whole = recipe["iterations"] * len(THETAS)
-        print(
-            f"| {preset}: batch {recipe['batch_size']}, {recipe['optimizer']} | {1000 * slow:.2f} ms | {1000 * fast:.2f} ms "
-            f"| {ratio:.2f} | {slow * whole:.0f} s | {fast * whole:.0f} s |",
-            flush=True,
-        )
-
-
-if __name__ == "__main__":
-    main()
+def compare(arguments: argparse.Namespace) -> Iterator[Comparison]:
+    """An iteration of both objectives for one critic, under either recipe."""
+    for recipe in divergences.PRESETS["segments"].values():
+        batch_size, optimizer = recipe["batch_size"], recipe["optimizer"]
+        turns = [(plain(recipe, 40), ours(recipe, max(2, 160 // batch_size))) for _ in range(arguments.rounds)]
+        what = f"an iteration of a critic of question 2, batch {batch_size}, {optimizer}, in a bank of {len(THETAS)}"
+        yield Comparison(what, "plain loop", *map(list, zip(*turns)))

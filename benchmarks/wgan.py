@@ -1,26 +1,23 @@
 """How much faster a generator step of WGAN-LP is than in the plain loop, and how much of it is the networks' own arithmetic.
 
-    python -m benchmarks.wgan [--rounds 7] [--steps 5] [--device auto]
-
-In every round three take turns, at the handout's hyperparameters: the plain loop, ours, and our networks alone, forward and
-backward on fixed images and noise. Speed does not depend on what the images show, so they are random.
+At the handout's hyperparameters. Speed does not depend on what the images show, so they are random.
 """
 
 import argparse
-import statistics
 import time
 from collections.abc import Iterator
 
 import torch
 from torch.utils.data import DataLoader, TensorDataset
 
+from benchmarks.comparison import Comparison
 from experiments import wgan
-from experiments.run import choose_device, versions
 from model import Generator, ImageCritic
 from q3_solution import critic_loss, generator_loss
 
 HANDOUT = wgan.PRESETS["handout"]
 IMAGES = 10_000
+STEPS = {"cpu": 3, "cuda": 200}  # of the generator, in one turn
 
 
 def endless(loader: DataLoader) -> Iterator[list[torch.Tensor]]:
@@ -97,7 +94,8 @@ class Arithmetic:
         generator_loss(generator(self.z), critic).backward(inputs=list(generator.parameters()))
 
 
-def seconds_per_step(contender: Plain | Ours | Arithmetic, steps: int, device: torch.device) -> float:
+def seconds_per_step(contender: Plain | Ours | Arithmetic, device: torch.device) -> float:
+    steps = STEPS[device.type]
     synchronize = torch.cuda.synchronize if device.type == "cuda" else lambda: None
     synchronize()
     began = time.perf_counter()
@@ -107,33 +105,21 @@ def seconds_per_step(contender: Plain | Ours | Arithmetic, steps: int, device: t
     return (time.perf_counter() - began) / steps
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--steps", type=int, default=5, help="generator steps a turn")
-    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
-    arguments = parser.parse_args()
-    device = choose_device(arguments.device)
+def compare(arguments: argparse.Namespace) -> Iterator[Comparison]:
+    """A generator step against the plain loop's, and against the arithmetic that nothing can spare.
 
+    On a GPU the networks alone, too, are held up by launches, which our captured step does without.
+    """
+    device = arguments.device
     images = torch.randint(256, (IMAGES, 3, 32, 32), dtype=torch.uint8)
     contenders = [make(images, device) for make in (Plain, Ours, Arithmetic)]
     for contender in contenders:
         contender.step()
-    turns = [[seconds_per_step(c, arguments.steps, device) for c in contenders] for _ in range(arguments.rounds)]
-    plain, ours, arithmetic = (statistics.median(column) for column in zip(*turns))
-    whole = HANDOUT["generator_steps"] * ours / 60
-
-    print(versions(device))
-    print("| a generator step, 5 critic updates, batch 64 | median (ms) |\n|---|---|")
-    print(
-        f"| plain loop | {1000 * plain:.1f} |\n| ours | {1000 * ours:.1f} |\n| the networks alone | {1000 * arithmetic:.1f} |"
-    )
-    print(f"ours: {statistics.median(slow / fast for slow, fast, _ in turns):.2f} times as fast as the plain loop")
-    if device.type == "cpu":  # on a GPU the networks alone are held up by launches, which our captured step does without
-        share = statistics.median(1 - bare / fast for _, fast, bare in turns)
-        print(f"not the networks' arithmetic: {100 * share:.1f}% of our step")
-    print(f"the handout's 50,000 steps: {whole:.0f} min")
-
-
-if __name__ == "__main__":
-    main()
+    turns = [[seconds_per_step(contender, device) for contender in contenders] for _ in range(arguments.rounds)]
+    plain, ours, arithmetic = map(list, zip(*turns))
+    what = f"a generator step of question 3, {HANDOUT['critic_updates']} critic updates, batch {HANDOUT['batch_size']}"
+    yield Comparison(what, "plain loop", plain, ours)
+    yield Comparison("the same", "the networks alone", arithmetic, ours)
+    schedule = [HANDOUT["generator_steps"] * seconds for seconds in ours]
+    whole = f"the handout's {HANDOUT['generator_steps']:,} steps, reckoned"
+    yield Comparison(whole, "plain loop", [HANDOUT["generator_steps"] * seconds for seconds in plain], schedule)
