@@ -21,6 +21,7 @@ from experiments.run import (
     check_options,
     choose_device,
     command,
+    kinds_of,
     learning_rate_at,
     new_options,
     positive_integer,
@@ -86,6 +87,7 @@ PRESETS = {
         "tuned": dict(iterations=300, batch_size=256, learning_rate=2e-3, lipschitz_weight=10.0, **SHARED),
     },
 }
+KINDS = {"family": str, "thetas": list, **kinds_of(HANDOUT)}  # of what options.json holds
 OBJECTIVES = ("squared_hellinger", "wasserstein")
 SLOPES = 2**12  # points at which a critic's slope is measured
 
@@ -281,7 +283,7 @@ def _main(argv: list[str] | None) -> None:
     how, given = parse(argv)
     device = choose_device(how.device)
     with RunDirectory(how.run_dir) as run:
-        options = run.read_options("q2") if how.resume else None
+        options = run.read_options("q2", KINDS) if how.resume else None
         if options is None:
             family = given.get("family", "segments")
             identity = {"question": "q2", "family": family, "thetas": FAMILIES[family].thetas}
@@ -289,13 +291,13 @@ def _main(argv: list[str] | None) -> None:
             run.set_aside()
             run.write_options(options, device)
         check_options(given, options, run.folder)
+        state = run.resume(options)
         print(
             f"{FAMILIES[options['family']].description}: {len(options['thetas'])} values of theta, preset {options['preset']}, "
             f"seed {options['seed']}, on {device}, recorded in {run.folder}",
             flush=True,
         )
         torch.manual_seed(options["seed"])
-        state = run.resume(options)
         curves = state["curves"] if state else {}
         for objective in OBJECTIVES:
             if objective not in curves:

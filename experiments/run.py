@@ -162,6 +162,11 @@ def new_options(given: dict, presets: dict[str, dict]) -> dict:
     return {"preset": preset, "seed": 0, **presets[preset], **given}
 
 
+def kinds_of(preset: dict) -> dict[str, type]:
+    """The types of what new_options gives, name to type."""
+    return {name: type(value) for name, value in new_options({}, {"tuned": preset}).items()}
+
+
 def check_options(given: dict, options: dict, folder: Path) -> None:
     """UserError if the command line gives an option that contradicts those of the run in `folder`."""
     for name, value in given.items():
@@ -235,8 +240,12 @@ class RunDirectory:
         """Write options.json: the options, and the versions and hardware that the run's numbers may depend on."""
         self.write_json("options.json", {**options, "versions": versions(device)})
 
-    def read_options(self, question: str) -> dict | None:
-        """The options of the run that is there, or None if there is none. UserError if it answers another question."""
+    def read_options(self, question: str, kinds: dict[str, type | tuple[type, ...]]) -> dict | None:
+        """The options of the run that is there, or None if there is none.
+
+        kinds: names of options to their types. UserError if one is missing or of another type, or if the run answers another
+        question.
+        """
         path = self.folder / "options.json"
         try:
             options = json.loads(path.read_bytes())
@@ -247,6 +256,9 @@ class RunDirectory:
             raise UserError(f"{path} is damaged ({error!r}); delete {self.folder} or name another --run-dir") from error
         if options.get("question") != question:
             raise UserError(f"{self.folder} holds a run of {options.get('question')}, not {question}; name another --run-dir")
+        for name, kind in kinds.items():
+            if name not in options or not isinstance(options[name], kind):
+                raise UserError(f"{path} is damaged (no proper {name!r}); delete {self.folder} or name another --run-dir")
         return options
 
     def presets_beside(self, options: dict, alike: Collection[str]) -> Iterator[tuple["RunDirectory", str]]:
@@ -254,10 +266,10 @@ class RunDirectory:
 
         Yields (run directory, preset): what a figure can compare this run with.
         """
-        seen = set()
+        seen, kinds = set(), {"preset": str, **{name: type(options[name]) for name in alike}}
         for folder in [self.folder, *sorted(self.folder.resolve().parent.iterdir())]:
             with contextlib.suppress(UserError):  # a neighbour of another question, or a damaged one
-                other = RunDirectory(folder).read_options(options["question"])
+                other = RunDirectory(folder).read_options(options["question"], kinds)
                 if other and other["preset"] not in seen and all(other[name] == options[name] for name in alike):
                     seen.add(other["preset"])
                     yield RunDirectory(folder), other["preset"]

@@ -23,6 +23,7 @@ from experiments.run import (
     choose_device,
     command,
     fraction,
+    kinds_of,
     learning_rate_at,
     new_options,
     positive_integer,
@@ -55,6 +56,7 @@ PRESETS = {
         average_decay=0.9995,
     ),
 }
+KINDS = {"dataset": str, "dataset_digest": str, **kinds_of(PRESETS["tuned"])}  # of what options.json holds
 PRIOR_TITLE = "Digits from the prior: E[x | z], z ~ N(0, I)\nVAE trained on {}"
 REQUIRED_ELBO = -102.0  # nats, what the assignment asks for on the validation set
 DECODED_AT_ONCE = 2000  # rows of 784 logits, 6 MB; more is no faster on two cores
@@ -366,7 +368,7 @@ def _main(argv: list[str] | None) -> None:
         raise UserError(f"{how.run_dir} holds no trained model; train one first: python q1_solution.py train")
     with RunDirectory(how.run_dir) as run:
         goes_on = how.resume or how.action == "evaluate"
-        options = run.read_options("q1") if goes_on else None
+        options = run.read_options("q1", KINDS) if goes_on else None
         if options is None:
             digits = load_digits(given.pop("dataset", "auto"), how.data_dir)
             identity = {"question": "q1", "dataset": digits.name, "dataset_digest": digits.digest}

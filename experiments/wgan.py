@@ -23,6 +23,7 @@ from experiments.run import (
     command,
     file_path,
     fraction,
+    kinds_of,
     learning_rate_at,
     new_options,
     positive_integer,
@@ -60,7 +61,12 @@ TUNED = dict(  # for an hour or two on a CPU; where it differs from the handout
 )
 PRESETS = {"handout": HANDOUT, "tuned": HANDOUT | TUNED}
 GENERATOR = "generator.pt"  # what a run has to share
-PATHS = ("data_file", "warm_start")  # options that say where something lies
+KINDS = {
+    "dataset": str,
+    "dataset_digest": str,
+    "data_file": (str, type(None)),
+    **kinds_of(HANDOUT),
+}  # of what options.json holds
 MEASURED = ("wasserstein_estimate", "lipschitz_penalty", "generator_loss")
 
 
@@ -224,8 +230,6 @@ def train(
         set_random_state(state["random_state"], device)
         done, seconds = state["generator_step"], state["train_seconds"]
         print(f"resuming after step {done} of {steps}", flush=True)
-    elif options["warm_start"] is not None:
-        warm_start(learner, Path(options["warm_start"]))
     training, held_out = q3_samplers.hold_out(photos.images, options["held_out"])
     training = training.to(device)
 
@@ -261,24 +265,9 @@ def train(
 
 def save_generator(run: RunDirectory, generator: Generator, options: dict, step: int, seconds: float) -> None:
     """Write GENERATOR: weights, and the options and steps that made them."""
-    origin = {name: value for name, value in options.items() if name not in PATHS}  # where files lay is nobody's business
-    origin["warm_start"] = options["warm_start"] is not None
-    exploration.save_generator(
-        run.folder / GENERATOR, generator, {**origin, "generator_step": step, "train_seconds": round(seconds, 1)}
-    )
-
-
-def warm_start(learner: Learner, folder: Path) -> None:
-    """Give the learner the networks of the run in `folder`, as they are there; its own optimizers begin anew."""
-    state = RunDirectory(folder).load(RunDirectory(folder).read_options("q3"))
-    if state is None:
-        raise UserError(f"{folder} holds no trained networks; name another run by --warm-start, or leave it out")
-    try:
-        for part in ("generator", "critic", "average"):
-            getattr(learner, part).load_state_dict(state[part])
-    except RuntimeError as error:
-        raise UserError(f"the networks in {folder} are of another size; give its --h-dim and --z-dim") from error
-    print(f"starting from step {state['generator_step']} of {folder}", flush=True)
+    origin = {**options, "generator_step": step, "train_seconds": round(seconds, 1)}
+    del origin["data_file"]  # where it lay is nobody's business
+    exploration.save_generator(run.folder / GENERATOR, generator, origin)
 
 
 def check_finite(learner: Learner, entry: dict) -> None:
@@ -396,7 +385,6 @@ def parse(argv: list[str] | None) -> tuple[argparse.Namespace, dict]:
     )
     add("--generator", type=file_path, default=None, help="weights to evaluate, of a run or of the handout's Generator")
     add("--epsilon", type=positive_number, default=2.0, help="how far evaluate moves a latent dimension (2)")
-    add("--warm-start", type=file_path, default=None, help="a run directory whose networks a new run starts from")
     add("--checkpoint-minutes", type=positive_number, default=5.0, help="of training between checkpoints (5)")
     add("--log-every", type=positive_integer, default=50, help="generator steps between lines of log.jsonl (50)")
     add("--generator-steps", type=positive_integer, help="of training")
@@ -412,7 +400,7 @@ def parse(argv: list[str] | None) -> tuple[argparse.Namespace, dict]:
     add("--z-dim", type=positive_integer, help="latent dimensions")
     add("--h-dim", type=positive_integer, help="channels of the widest layer of 16 x 16, in both networks")
     add("--held-out", type=fraction, help="of the images, at the end, kept for the distance")
-    hows = ("action", "dataset", "data_file", "generator", "warm_start", "epsilon", "checkpoint_minutes", "log_every")
+    hows = ("action", "dataset", "data_file", "generator", "epsilon", "checkpoint_minutes", "log_every")
     return parser.split(argv, *hows)
 
 
@@ -426,7 +414,7 @@ def _main(argv: list[str] | None) -> None:
     device = choose_device(how.device)
     with RunDirectory(how.run_dir) as run:
         goes_on = how.resume or how.action == "evaluate"
-        options = run.read_options("q3") if goes_on else None
+        options = run.read_options("q3", KINDS) if goes_on else None
         if options is not None:
             check_options(given, options, run.folder)
         elif how.action == "evaluate" and given:
@@ -452,8 +440,8 @@ def _main(argv: list[str] | None) -> None:
 
 def new_run_options(photos: q3_samplers.Photos, how: argparse.Namespace, given: dict) -> dict:
     """The options of a new run on these images. UserError if too few of them would be left on either side."""
-    paths = {name: str(getattr(how, name)) if getattr(how, name) is not None else None for name in PATHS}
-    identity = {"question": "q3", "dataset": photos.name, "dataset_digest": photos.digest}
-    options = {**identity, **paths, **new_options(given, PRESETS)}
+    data_file = None if how.data_file is None else str(how.data_file)
+    identity = {"question": "q3", "dataset": photos.name, "dataset_digest": photos.digest, "data_file": data_file}
+    options = {**identity, **new_options(given, PRESETS)}
     exploration.split(photos, options["held_out"])
     return options

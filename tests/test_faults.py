@@ -107,6 +107,24 @@ def test_options_cut_anywhere_are_told(run, trained):
         assert is_told(*resumed(run, trained, "options.json", content[:length])), length
 
 
+def test_options_renamed_or_retyped_are_told(run, trained):
+    options = json.loads((trained / "options.json").read_bytes())
+    for name in options.keys() - {"versions"}:
+        retyped = {**options, name: [options[name]]}
+        renamed = {f"{other}s" if other == name else other: value for other, value in options.items()}
+        for damaged in (retyped, renamed):
+            assert is_told(*resumed(run, trained, "options.json", json.dumps(damaged).encode())), name
+
+
+def test_options_with_one_wrong_byte_are_told_unless_it_changes_nothing(run, trained):
+    content, dice = (trained / "options.json").read_bytes(), random.Random(0)
+    for place in spread(0, content.index(b'"versions"'), 24):
+        damaged = bytearray(content)
+        damaged[place] ^= dice.randrange(1, 256)
+        code, err = resumed(run, trained, "options.json", bytes(damaged))
+        assert is_told(code, err) or json.loads(bytes(damaged)) == json.loads(content), place
+
+
 def test_log_cut_anywhere_does_not_stop_a_run(run, trained):
     content = (trained / "log.jsonl").read_bytes()
     for length in spread(0, len(content), 8):

@@ -133,7 +133,7 @@ def test_every_option_without_a_value_twice_and_abbreviated(experiment, capsys):
 
 def test_every_place_for_each_action(experiment, capsys):
     """What is only read when there is something to read: evaluate, and a run that is there already."""
-    for name in ("--run-dir", "--data-dir", "--data-file", "--generator", "--warm-start"):
+    for name in ("--run-dir", "--data-dir", "--data-file", "--generator"):
         for value in PLACES + UNICODE + TEXTS:
             for first in ("train", "evaluate", "--resume"):
                 check(experiment, [first, f"{name}={value}"], capsys)

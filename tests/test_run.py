@@ -152,15 +152,19 @@ def test_resuming_cuts_the_log_back_to_the_checkpoint(run):
 
 
 def test_options_are_checked_when_read(run):
-    assert run.read_options("q1") is None
+    assert run.read_options("q1", {}) is None
     run.write_options(OPTIONS, torch.device("cpu"))
-    assert run.read_options("q1") == OPTIONS
+    assert run.read_options("q1", {}) == OPTIONS
     with pytest.raises(UserError, match="holds a run of q1, not q2"):
-        run.read_options("q2")
+        run.read_options("q2", {})
     for content in ("", "[]", "{}", '{"question"'):
         (run.folder / "options.json").write_text(content)
         with pytest.raises(UserError, match="is damaged"):
-            run.read_options("q1")
+            run.read_options("q1", {})
+    run.write_options(OPTIONS, torch.device("cpu"))
+    for kinds in ({"no such option": int}, {"question": int}):
+        with pytest.raises(UserError, match="no proper"):
+            run.read_options("q1", kinds)
 
 
 def test_second_process_is_turned_away(run):
@@ -182,11 +186,11 @@ def test_earlier_run_is_set_aside_whole(run):
         run.save({"options": OPTIONS})
         (run.figures / "elbo.png").write_bytes(b"picture")
         run.set_aside()
-        assert run.read_options("q1") is None
+        assert run.read_options("q1", {}) is None
         assert run.read_log() == []
         assert list(run.figures.iterdir()) == []
         attic = RunDirectory(run.folder / f"previous-{number}")
-        assert attic.read_options("q1")["number"] == number
+        assert attic.read_options("q1", {})["number"] == number
         assert attic.load(OPTIONS) is not None
         assert (attic.figures / "elbo.png").exists()
 

@@ -250,7 +250,7 @@ def test_resume_without_a_run_starts_one_and_of_a_whole_run_changes_nothing(q1, 
 def test_new_run_sets_the_earlier_one_aside(q1, tmp_path):
     assert q1("train", "--run-dir", tmp_path / "run", "--epochs", 1, "--seed", 1)[0] == 0
     assert q1("train", "--run-dir", tmp_path / "run", "--epochs", 1, "--seed", 2)[0] == 0
-    assert RunDirectory(tmp_path / "run" / "previous-1").read_options("q1")["seed"] == 1
+    assert RunDirectory(tmp_path / "run" / "previous-1").read_options("q1", {})["seed"] == 1
     assert not same_weights(tmp_path / "run", tmp_path / "run" / "previous-1")
 
 

@@ -209,26 +209,6 @@ def test_same_seed_same_bits_and_killed_runs_resume_to_them(q3, q3_process, tmp_
     assert log_without_times(tmp_path / "whole") == log_without_times(tmp_path / "killed")
 
 
-def test_warm_start_begins_with_the_networks_of_another_run(q3, tmp_path):
-    assert q3("train", "--run-dir", tmp_path / "first", *TINY)[0] == 0
-    still = ("--learning-rate", 1e-30, "--critic-learning-rate", 1e-30, "--average-decay", 0.5)
-    code, out, err = q3("train", "--run-dir", tmp_path / "second", *TINY, *still, "--warm-start", tmp_path / "first")
-    assert (code, err) == (0, "")
-    assert f"starting from step 8 of {tmp_path / 'first'}" in out
-    first, second = checkpoint(tmp_path / "first"), checkpoint(tmp_path / "second")
-    for network in ("generator", "critic"):
-        weights = [name for name in first[network] if name.endswith("weight")]
-        assert all(torch.equal(first[network][name], second[network][name]) for name in weights)
-    assert exploration.load_generator(tmp_path / "second" / "generator.pt")[1]["warm_start"] is True
-
-    code, _, err = q3("train", "--run-dir", tmp_path / "third", *TINY, "--h-dim", 3, "--warm-start", tmp_path / "first")
-    assert (code, err.count("\n")) == (2, 1)
-    assert "are of another size" in err
-    code, _, err = q3("train", "--run-dir", tmp_path / "third", *TINY, "--warm-start", tmp_path / "none")
-    assert (code, err.count("\n")) == (2, 1)
-    assert "holds no trained networks" in err
-
-
 def test_other_seeds_give_other_weights(q3, tmp_path):
     for seed in (1, 2):
         assert q3("train", "--run-dir", tmp_path / str(seed), *TINY, "--seed", seed)[0] == 0
