@@ -59,8 +59,8 @@ class Plain:
 class Ours:
     """The loop of experiments/wgan.py, with the running average of the weights that the tuned preset keeps."""
 
-    def __init__(self, images: torch.Tensor, device: torch.device) -> None:
-        self.learner = wgan.Learner({**HANDOUT, "average_decay": 0.999}, device)
+    def __init__(self, images: torch.Tensor, device: torch.device, precision: str = "float32") -> None:
+        self.learner = wgan.Learner({**HANDOUT, "average_decay": 0.999, "precision": precision}, device)
         images = images.to(device)
 
         def step() -> torch.Tensor:
@@ -112,14 +112,14 @@ def compare(arguments: argparse.Namespace) -> Iterator[Comparison]:
     """
     device = arguments.device
     images = torch.randint(256, (IMAGES, 3, 32, 32), dtype=torch.uint8)
-    contenders = [make(images, device) for make in (Plain, Ours, Arithmetic)]
+    contenders = [Plain(images, device), Ours(images, device), Ours(images, device, "bfloat16"), Arithmetic(images, device)]
     for contender in contenders:
         contender.step()
     turns = [[seconds_per_step(contender, device) for contender in contenders] for _ in range(arguments.rounds)]
-    plain, ours, arithmetic = map(list, zip(*turns))
+    plain, ours, in_bfloat16, arithmetic = map(list, zip(*turns))
     what = f"a generator step of question 3, {HANDOUT['critic_updates']} critic updates, batch {HANDOUT['batch_size']}"
     yield Comparison(what, "plain loop", plain, ours)
-    yield Comparison("the same", "the networks alone", arithmetic, ours)
-    schedule = [HANDOUT["generator_steps"] * seconds for seconds in ours]
-    whole = f"the handout's {HANDOUT['generator_steps']:,} steps, reckoned"
-    yield Comparison(whole, "plain loop", [HANDOUT["generator_steps"] * seconds for seconds in plain], schedule)
+    yield Comparison(what, "the networks alone", arithmetic, ours)
+    yield Comparison(f"{what}, in bfloat16", "ours in float32", ours, in_bfloat16)
+    whole, steps = f"all {HANDOUT['generator_steps']:,} generator steps, reckoned", HANDOUT["generator_steps"]
+    yield Comparison(whole, "plain loop", [steps * seconds for seconds in plain], [steps * seconds for seconds in ours])

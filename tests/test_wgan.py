@@ -135,6 +135,21 @@ def test_gradient_of_the_generator_step_is_the_plain_one():
     assert all(parameter.grad is None for parameter in learner.critic.parameters())
 
 
+@pytest.mark.parametrize("precision, error", [("float32", 0), ("bfloat16", 0.02)])
+def test_bfloat16_changes_the_losses_little_and_the_weights_kind_not_at_all(precision, error):
+    measured = []
+    for kind in ("float32", precision):
+        torch.manual_seed(0)
+        learner = wgan.Learner(options(precision=kind, h_dim=16), CPU)
+        learner.set_rates(0)
+        images = torch.randint(256, (32, 3, 32, 32), dtype=torch.uint8)
+        measured.append(torch.stack([learner.step(images) for _ in range(5)]))
+        assert all(p.dtype == torch.float32 for p in (*learner.generator.parameters(), *learner.critic.parameters()))
+    reference, other = measured
+    assert torch.equal(reference, other) == (error == 0)
+    torch.testing.assert_close(other, reference, rtol=error, atol=error * reference.abs().max().item())
+
+
 def test_every_critic_update_has_fresh_images_and_fresh_noise(monkeypatch):
     learner, seen = wgan.Learner(options(critic_updates=3), CPU), []
     monkeypatch.setattr(learner, "critic_step", lambda x, z: seen.append((x, z)) or torch.zeros(2))
