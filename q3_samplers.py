@@ -65,7 +65,7 @@ def svhn(path: str | Path) -> Photos:
         raise ValueError(f"{path} is not of SVHN's form, X uint8 (32, 32, 3, n) and y (n, 1) from 1 to 10, but holds {form}")
     images = torch.from_numpy(np.ascontiguousarray(X.transpose(3, 2, 0, 1)))
     labels = torch.from_numpy(y.astype(np.int64).ravel() % 10)
-    return _photos(path.stem, images, labels)
+    return _photos(f"SVHN {path.stem}", images, labels)
 
 
 def scale(images: torch.Tensor) -> torch.Tensor:

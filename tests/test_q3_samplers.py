@@ -25,7 +25,7 @@ def mat(tmp_path, arrays):
 
 def test_images_and_digits_are_read_in_their_order(mat, arrays):
     photos = q3_samplers.svhn(mat)
-    assert (photos.name, photos.images.dtype, photos.images.shape) == ("some", torch.uint8, (20, 3, 32, 32))
+    assert (photos.name, photos.images.dtype, photos.images.shape) == ("SVHN some", torch.uint8, (20, 3, 32, 32))
     assert photos.images[7, 2, 5, 30] == int(arrays["X"][5, 30, 2, 7])
     assert photos.labels.tolist() == [digit % 10 for digit in arrays["y"].ravel().tolist()]
 

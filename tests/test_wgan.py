@@ -198,12 +198,12 @@ def test_run_writes_its_whole_record(q3, tmp_path):
     assert all(named <= entry.keys() and all(math.isfinite(entry[name]) for name in named) for entry in log)
     assert log[-1].keys() >= {"gradient_norm", "sliced_wasserstein"}
     metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())
-    assert (metrics["dataset"], metrics["trained_on"], metrics["generator_steps"]) == ("small", "small", 8)
+    assert (metrics["dataset"], metrics["trained_on"], metrics["generator_steps"]) == ("SVHN small", "SVHN small", 8)
     assert metrics["sliced_wasserstein"] > metrics["sliced_wasserstein_floor"] > 0
     written = {path.name for path in (tmp_path / "run" / "figures").iterdir()}
     paths = {f"interpolation_{name}.png" for name in ("latent", "data", "spherical", "norms")}
     assert written == {"samples.png", "perturbations.png", "nearest.png", "training.png", "samples_000008.png", *paths}
-    assert "sliced Wasserstein distance to held-out small" in out
+    assert "sliced Wasserstein distance to held-out SVHN small" in out
 
 
 def test_same_seed_same_bits_and_killed_runs_resume_to_them(q3, q3_process, tmp_path):
