@@ -169,8 +169,9 @@ class Learner:
         for part in self.PARTS:
             getattr(self, part).load_state_dict(state[part])
         for optimizer in (self.generator_optimizer, self.critic_optimizer):
-            for group in optimizer.param_groups:
-                group["lr"] = group["lr"].to(self.decay.device)  # where a captured step reads it; loading leaves it on the CPU
+            for group in optimizer.param_groups:  # as the device wants them, not the one that the state was saved on
+                group["lr"] = group["lr"].to(self.decay.device)
+                group["capturable"] = self.decay.device.type == "cuda"
 
 
 def captured(step: Callable[[], torch.Tensor], learner: Learner) -> Callable[[], torch.Tensor]:
@@ -186,7 +187,7 @@ def captured(step: Callable[[], torch.Tensor], learner: Learner) -> Callable[[],
         for _ in range(3):
             step()
     torch.cuda.current_stream().wait_stream(stream)
-    learner.load_state_dict(before)
+    put_back(learner.state_dict(), before)
     set_random_state(randomness, device)
     graph = torch.cuda.CUDAGraph()
     with torch.cuda.graph(graph):
@@ -197,6 +198,19 @@ def captured(step: Callable[[], torch.Tensor], learner: Learner) -> Callable[[],
         return result
 
     return replay
+
+
+def put_back(live: dict, saved: dict) -> None:
+    """Give the tensors of the state `live` their values in `saved`, in place. One that `saved` lacks is an optimizer's: zero.
+
+    Loading `saved` would not do before a recording: it takes away what Adam sets up at its first step, which would then be set
+    up anew, and so set to zero, at every replay.
+    """
+    for name, value in live.items():
+        if isinstance(value, torch.Tensor):
+            value.copy_(saved[name]) if name in saved else value.zero_()
+        elif isinstance(value, dict):
+            put_back(value, saved.get(name, {}))
 
 
 class Interval:

@@ -1,5 +1,6 @@
 """WGAN-LP training: the right network moves the right way, runs repeat to the bit, and the faults of real life."""
 
+import copy
 import json
 import math
 import os
@@ -436,6 +437,38 @@ def test_foreign_weights_are_refused_and_never_executed(q3, tmp_path, write):
     assert (code, err.count("\n")) == (2, 1)
     assert "is damaged or no such generator" in err
     assert not (tmp_path / "hacked").exists()
+
+
+@pytest.mark.parametrize("steps_before", [0, 2])
+def test_steps_are_put_back_in_place_as_if_they_had_not_been(steps_before):
+    images = torch.randint(256, (32, 3, 32, 32), dtype=torch.uint8)
+    states = []
+    for detour in (False, True):
+        torch.manual_seed(0)
+        learner = wgan.Learner(options(), CPU)
+        learner.set_rates(0)
+        for _ in range(steps_before):
+            learner.step(images)
+        if detour:
+            before, randomness = copy.deepcopy(learner.state_dict()), torch.get_rng_state()
+            learner.step(images)
+            addresses = {path: tensor.data_ptr() for path, tensor in tensors(learner.state_dict()).items()}
+            learner.step(images)
+            wgan.put_back(learner.state_dict(), before)
+            torch.set_rng_state(randomness)
+            assert addresses == {path: tensor.data_ptr() for path, tensor in tensors(learner.state_dict()).items()}
+        learner.step(images)
+        states.append(learner.state_dict())
+    assert same(*states)
+
+
+def test_a_state_from_another_device_fits_this_one():
+    learner = wgan.Learner(options(), CPU)
+    state = copy.deepcopy(learner.state_dict())
+    for group in state["critic_optimizer"]["param_groups"]:
+        group["capturable"] = True  # as on a GPU
+    learner.load_state_dict(state)
+    assert not any(group["capturable"] for group in learner.critic_optimizer.param_groups)
 
 
 @needs_gpu
