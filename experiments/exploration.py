@@ -144,7 +144,7 @@ def explore_dimensions(run: RunDirectory, generator: Generator, epsilon: float, 
     direction = torch.nn.functional.normalize(change.flatten(2), dim=-1)
     agreement = (direction.sum(1).square().sum(-1) - PLACES) / (PLACES * (PLACES - 1))  # mean cosine over pairs of z
     strongest = effect.topk(min(SHOWN, len(effect))).indices.cpu()
-    here = change[strongest].square().mean((0, 2, 3, 4)).argmax()  # some pictures hardly react to anything
+    here = change[strongest].square().mean((0, 2, 3, 4)).median(0).indices  # neither the most nor the least touchy picture
 
     steps = torch.linspace(-epsilon, epsilon, 7)
     moved = torch.stack([perturb(z, step)[strongest, here] for step in steps], dim=1)  # (SHOWN, steps, z_dim)

@@ -190,8 +190,11 @@ def latent_norms(norms: dict[str, torch.Tensor], alphas: list[float], z_dim: int
     _save(figure, path)
 
 
-def training_curves(log: list[dict], path: Path, dataset: str) -> None:
-    """How a WGAN-LP run went: the critic's estimate, and the distance at each checkpoint. log: the entries of log.jsonl."""
+def training_curves(log: list[dict], path: Path, dataset: str, floor: float) -> None:
+    """How a WGAN-LP run went: the critic's estimate, and the distance at each checkpoint over that of real images, the floor.
+
+    log: the entries of log.jsonl.
+    """
     figure = Figure(figsize=(9, 3.6), layout="constrained")
     figure.suptitle(f"WGAN-LP on {dataset}", fontsize=11)
     left, right = figure.subplots(1, 2)
@@ -200,7 +203,9 @@ def training_curves(log: list[dict], path: Path, dataset: str) -> None:
     left.set(xlabel="minutes of training", ylabel="critic's estimate of $W_1$")
     measured = [entry for entry in log if "sliced_wasserstein" in entry]
     distances = [entry["sliced_wasserstein"] for entry in measured]
-    right.plot([entry["seconds"] / 60 for entry in measured], distances, color=INK, marker="o", markersize=3)
+    right.plot([entry["seconds"] / 60 for entry in measured], distances, color=INK, marker="o", markersize=3, label="generated")
+    right.axhline(floor, color=FAINT, linestyle="--", linewidth=1, label="real training images")
+    right.legend(frameon=False)
     right.set(xlabel="minutes of training", ylabel="sliced Wasserstein distance\nto held-out images")
     right.set_ylim(bottom=0)
     for axes in (left, right):

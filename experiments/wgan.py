@@ -52,12 +52,11 @@ HANDOUT = dict(
     precision="float32",
 )
 TUNED = dict(  # for an hour or two on a CPU; where it differs from the handout
-    generator_steps=15_000,
+    generator_steps=8_000,
     learning_rate=4e-4,
     critic_learning_rate=4e-4,
     schedule="cosine",
     average_decay=0.999,
-    h_dim=48,
 )
 PRESETS = {"handout": HANDOUT, "tuned": HANDOUT | TUNED}
 GENERATOR = "generator.pt"  # what a run has to share
@@ -378,9 +377,10 @@ def evaluate(run: RunDirectory, how: argparse.Namespace, options: dict | None, d
     generator, origin = exploration.load_generator(path)
     print(f"exploring {path}, trained on {origin.get('dataset', 'images it does not name')}", flush=True)
     photos = photos_of_run(options, how) if own else photos_at_hand(how)
-    if own:
-        figures.training_curves(run.read_log(), run.figures / "training.png", photos.name)
     metrics = exploration.explore(run, generator.to(device), origin, photos, how.epsilon)
+    if own:
+        floor = metrics["sliced_wasserstein_floor"]
+        figures.training_curves(run.read_log(), run.figures / "training.png", photos.name, floor)
     run.write_json("metrics.json", metrics)
     exploration.report(metrics)
     print(f"written to {run.folder}: metrics.json, figures/")
