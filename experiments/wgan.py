@@ -6,6 +6,7 @@ import math
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -102,9 +103,10 @@ class Learner:
         """One batch of latents from the prior, (batch_size, z_dim)."""
         return torch.randn(self.options["batch_size"], self.options["z_dim"], device=self.decay.device)
 
-    def precision(self) -> torch.autocast:
-        """What the networks' products are computed in, inside `with`; weights, optimizers and losses stay in float32."""
-        return torch.autocast(self.decay.device.type, torch.bfloat16, enabled=self.options["precision"] == "bfloat16")
+    def forward(self, network: torch.nn.Module, x: torch.Tensor) -> torch.Tensor:
+        """network(x) by products of the precision asked for. Weights, the result and all that is made of it are float32."""
+        with torch.autocast(x.device.type, torch.bfloat16, enabled=self.options["precision"] == "bfloat16"):
+            return network(x).float()
 
     def set_rates(self, step: int) -> None:
         """Put the learning rates and the average's decay where generator step number `step` wants them."""
@@ -133,10 +135,9 @@ class Learner:
 
     def critic_step(self, x: torch.Tensor, z: torch.Tensor) -> torch.Tensor:
         """One step of Adam down the critic's loss on images x and the generator's from z. Returns (2,), its parts."""
-        with self.precision():
-            with torch.no_grad():
-                y = self.generator(z).float()
-            loss = critic_loss(x, y, self.critic, self.options["lipschitz_weight"])
+        with torch.no_grad():
+            y = self.forward(self.generator, z)
+        loss = critic_loss(x, y, partial(self.forward, self.critic), self.options["lipschitz_weight"])
         self.critic_optimizer.zero_grad()
         loss.total.backward()
         self.critic_optimizer.step()
@@ -144,8 +145,7 @@ class Learner:
 
     def generator_step(self, z: torch.Tensor) -> torch.Tensor:
         """One step of Adam down the generator's loss at z; the critic only passes gradients on. Returns the loss, a scalar."""
-        with self.precision():
-            loss = generator_loss(self.generator(z), self.critic)
+        loss = generator_loss(self.forward(self.generator, z), partial(self.forward, self.critic))
         self.generator_optimizer.zero_grad()
         loss.backward(inputs=list(self.generator.parameters()))
         self.generator_optimizer.step()

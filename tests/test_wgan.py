@@ -148,6 +148,7 @@ def test_bfloat16_changes_the_losses_little_and_the_weights_kind_not_at_all(prec
         assert all(p.dtype == torch.float32 for p in (*learner.generator.parameters(), *learner.critic.parameters()))
     reference, other = measured
     assert torch.equal(reference, other) == (error == 0)
+    assert not torch.equal(other, other.bfloat16().float())  # what is measured is not rounded to 16 bits
     torch.testing.assert_close(other, reference, rtol=error, atol=error * reference.abs().max().item())
 
 
