@@ -82,8 +82,9 @@ def checkpoint(folder):
 
 
 def log_without_times(folder):
-    times = ("seconds", "steps_per_second", "gradient_norm", "sliced_wasserstein")  # the last two stand at checkpoints only
-    return [{k: v for k, v in entry.items() if k not in times} for entry in RunDirectory(folder).read_log()]
+    """What does not depend on the clock: neither times, nor what is measured at checkpoints only."""
+    kept = ("dataset", "generator_step", *wgan.MEASURED)
+    return [{name: entry[name] for name in kept} for entry in RunDirectory(folder).read_log()]
 
 
 def test_handout_preset_is_the_handouts_recipe():
@@ -191,6 +192,16 @@ def test_training_brings_the_generator_nearer_to_the_images():
     assert after < before / 2
 
 
+def test_critic_gap_is_what_the_critic_gives_training_images_more_than_held_out_ones(tmp_path):
+    learner = wgan.Learner(options(), CPU)
+    learner.critic = lambda x: x.mean((1, 2, 3))  # brightness
+    white, black = torch.full((60, 3, 32, 32), 255, dtype=torch.uint8), torch.zeros(50, 3, 32, 32, dtype=torch.uint8)
+    with RunDirectory(tmp_path / "run") as run:
+        measured = wgan.measure(run, learner, white, black, 1)
+    assert measured["critic_gap"] == pytest.approx(2)
+    assert measured["gradient_norm"] == pytest.approx((3 * 32 * 32) ** -0.5, rel=1e-5)
+
+
 def test_run_writes_its_whole_record(q3, tmp_path):
     code, out, err = q3("--run-dir", tmp_path / "run", *TINY)
     assert (code, err) == (0, "")
@@ -198,7 +209,7 @@ def test_run_writes_its_whole_record(q3, tmp_path):
     assert [entry["generator_step"] for entry in log] == [2, 4, 6, 8]
     named = {"wasserstein_estimate", "lipschitz_penalty", "generator_loss", "steps_per_second"}
     assert all(named <= entry.keys() and all(math.isfinite(entry[name]) for name in named) for entry in log)
-    assert log[-1].keys() >= {"gradient_norm", "sliced_wasserstein"}
+    assert log[-1].keys() >= {"gradient_norm", "critic_gap", "sliced_wasserstein"}
     metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())
     assert (metrics["dataset"], metrics["trained_on"], metrics["generator_steps"]) == ("SVHN small", "SVHN small", 8)
     assert metrics["sliced_wasserstein"] > metrics["sliced_wasserstein_floor"] > 0
