@@ -70,8 +70,8 @@ def q1_process(small_data):
         "sys.exit(experiments.vae.main(sys.argv[2:]))"
     )
 
-    def start(*arguments, **options):
-        command = [sys.executable, "-c", launcher, json.dumps(q1_samplers.SHA256), "--data-dir", str(small_data)]
+    def start(*arguments, before=(), **options):
+        command = [*before, sys.executable, "-c", launcher, json.dumps(q1_samplers.SHA256), "--data-dir", str(small_data)]
         return subprocess.Popen(
             [*command, *map(str, arguments)],
             cwd=PROJECT,
