@@ -78,7 +78,7 @@ def explore(run: RunDirectory, generator: Generator, origin: dict, photos: q3_sa
         "dataset": photos.name if photos else None,
     }
     trained_on = f"generator trained on {metrics['trained_on'] or 'images it does not name'}"
-    images, real = draw(generator, FEWEST), None
+    images, real = draw(generator, FEWEST if photos else 2 * FEWEST), None
     if photos:
         training, held_out = split(photos, origin.get("held_out", 0.2))
         metrics |= compare(generator, training, held_out)

@@ -105,14 +105,17 @@ def image_grid(images: torch.Tensor, path: Path) -> None:
 
 
 def samples(images: torch.Tensor, real: torch.Tensor | None, path: Path, trained_on: str, dataset: str | None) -> None:
-    """Generated images beside real ones, (n, 3, 32, 32) each in [-1, 1]; real may be None."""
+    """Generated images in seven rows, beside them real ones or, where real is None, nothing: twice as many fill the width.
+
+    images, real: (n, 3, 32, 32) in [-1, 1], n a multiple of 7.
+    """
     sets = [(images, f"Generated: g(z), z ~ N(0, I)\n{trained_on}")]
     if real is not None:
         sets.append((real, f"Real, held out\n{dataset}"))
-    figure = Figure(figsize=(4.5 * len(sets), 5.2), layout="constrained")
+    figure = Figure(figsize=(9, 5.2), layout="constrained")
     for axes, (shown, title) in zip(figure.subplots(1, len(sets), squeeze=False)[0], sets):
         axes.set_title(title, fontsize=11)
-        _show_colours(axes, _colour_grid(shown, int(len(shown) ** 0.5)))
+        _show_colours(axes, _colour_grid(shown, len(shown) // 7))
     _save(figure, path, dpi=100)
 
 
@@ -147,7 +150,7 @@ def perturbations(
     left.spines[:].set_visible(False)
     order = sorted(range(len(effects)), key=effects.__getitem__, reverse=True)
     colours = [ACCENT if dimension in dimensions else FAINT for dimension in order]
-    right.bar(range(len(order)), [effects[dimension] for dimension in order], color=colours, width=0.8)
+    right.bar(range(len(order)), [effects[dimension] for dimension in order], color=colours, width=1.0)
     right.set(
         xlabel=f"all {len(order)} dimensions, strongest first (coloured: shown)",
         ylabel=f"RMS change of a pixel in [-1, 1], moved by {steps[-1]:+.2g}",
