@@ -205,7 +205,7 @@ def test_same_seed_same_weights_other_seed_others(q1, tmp_path):
 
 
 def test_killed_runs_resume_to_the_same_bits(q1, q1_process, tmp_path):
-    options = ("train", "--epochs", 24, "--batch-size", 10)
+    options = ("train", "--epochs", 14, "--batch-size", 10)
     assert q1(*options, "--run-dir", tmp_path / "whole")[0] == 0
     process = q1_process(*options, "--run-dir", tmp_path / "killed")
     for _ in range(2):
