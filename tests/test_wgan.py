@@ -442,6 +442,7 @@ FOREIGN = {
 }
 
 
+@pytest.mark.filterwarnings("ignore:Detected pickle protocol")
 @pytest.mark.parametrize("write", FOREIGN.values(), ids=FOREIGN)
 def test_foreign_weights_are_refused_and_never_executed(q3, tmp_path, write):
     write(tmp_path / "theirs.pt", tmp_path)
