@@ -203,7 +203,7 @@ def training_curves(log: list[dict], path: Path, dataset: str, floor: float) -> 
     left, right = figure.subplots(1, 2)
     estimates = [entry["wasserstein_estimate"] for entry in log]
     left.plot([entry["seconds"] / 60 for entry in log], estimates, color=ACCENT, linewidth=1, label="training images")
-    measured = [entry for entry in log if "sliced_wasserstein" in entry]
+    measured = [entry for entry in log if "critic_gap" in entry]  # at checkpoints
     minutes = [entry["seconds"] / 60 for entry in measured]
     held_out = [entry["wasserstein_estimate"] - entry["critic_gap"] for entry in measured]
     left.plot(minutes, held_out, color=INK, marker="o", markersize=3, linewidth=1, label="held-out images")

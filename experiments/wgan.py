@@ -318,7 +318,7 @@ def measure(run: RunDirectory, learner: Learner, training: torch.Tensor, held_ou
 
 def gradient_norm_between(critic: Callable[[torch.Tensor], torch.Tensor], x: torch.Tensor, y: torch.Tensor) -> float:
     """The critic's mean gradient norm between x and y, at points drawn by a generator that training does not use."""
-    with torch.random.fork_rng(devices=[x.device] if x.device.type == "cuda" else []), torch.no_grad():
+    with torch.random.fork_rng(devices=[x.device] if x.device.type == "cuda" else []):
         torch.manual_seed(0)
         return gradient_norm(x, y, critic).mean().item()
 
