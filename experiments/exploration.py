@@ -106,7 +106,7 @@ def compare(generator: Generator, training: torch.Tensor, held_out: torch.Tensor
 
     Each is repeated with other samples, places and directions; the spread is the standard deviation over the repeats.
     """
-    real, seen = equally_many(held_out, training, next(generator.parameters()).device)
+    seen, real = equally_many(training, held_out, next(generator.parameters()).device)
     n = len(real)
     drawn = torch.tensor([sliced_wasserstein(real, draw(generator, n, EVALUATION_SEED + r), r) for r in range(REPEATS)])
     floor = torch.tensor([sliced_wasserstein(real, seen, r) for r in range(REPEATS)])
@@ -191,11 +191,11 @@ def report(metrics: dict) -> None:
     print(f"length of the latent half way between two: straight {straight:.1f}, on the arc {arc:.1f}")
 
 
-def equally_many(held_out: torch.Tensor, training: torch.Tensor, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
+def equally_many(training: torch.Tensor, held_out: torch.Tensor, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
     """Of both sets of bytes as many images as a distance is measured between, at most MOST, scaled to [-1, 1]."""
-    n = min(len(held_out), len(training), MOST)
-    real, seen = (q3_samplers.scale(_spread(images, n)).to(device) for images in (held_out, training))
-    return real, seen
+    n = min(len(training), len(held_out), MOST)
+    seen, real = (q3_samplers.scale(_spread(images, n)).to(device) for images in (training, held_out))
+    return seen, real
 
 
 def _spread(images: torch.Tensor, n: int) -> torch.Tensor:

@@ -305,7 +305,7 @@ def measure(run: RunDirectory, learner: Learner, training: torch.Tensor, held_ou
     critic_gap: E[f] of training images less E[f] of held-out ones. The estimate of W1 less this is the critic's estimate on
     images it was not trained on, which falls behind as it learns images by heart (Gulrajani et al. 2017, arXiv 1704.00028).
     """
-    real, seen = exploration.equally_many(held_out, training, learner.decay.device)
+    seen, real = exploration.equally_many(training, held_out, learner.decay.device)
     images = exploration.draw(learner.average, len(real))
     figures.image_grid(images[: exploration.FEWEST], run.figures / f"samples_{step:06d}.png")
     batch_size = min(learner.options["batch_size"], len(real))

@@ -202,6 +202,18 @@ def test_critic_gap_is_what_the_critic_gives_training_images_more_than_held_out_
     assert measured["gradient_norm"] == pytest.approx((3 * 32 * 32) ** -0.5, rel=1e-5)
 
 
+def test_a_checkpoint_compares_as_many_images_as_the_floor_does(tmp_path, monkeypatch):
+    """The distance of finite sets falls as they grow: taken of more images, it would not compare with the floor."""
+    counts = []
+    monkeypatch.setattr(exploration, "MOST", 50)
+    monkeypatch.setattr(exploration, "average_distance", lambda *sets: counts.extend(map(len, sets)) or 0.0)
+    training, held_out = q3_samplers.hold_out(q3_samplers.stand_in(200).images, 0.4)
+    with RunDirectory(tmp_path / "run") as run:
+        wgan.measure(run, wgan.Learner(options(), CPU), training, held_out, 1)
+    assert counts == [50, 50]
+    assert exploration.compare(Generator(6, 4), training, held_out)["num_images"] == 50
+
+
 def test_run_writes_its_whole_record(q3, tmp_path):
     code, out, err = q3("--run-dir", tmp_path / "run", *TINY)
     assert (code, err) == (0, "")
