@@ -9,14 +9,14 @@ BIN := .venv/bin
 .PHONY: report test lint
 
 report: .venv/ready
-	@$(BIN)/python -m experiments.report --data-dir "$(DATA_DIR)" \
+	@$(BIN)/python -m report --data-dir "$(DATA_DIR)" \
 	    $(if $(SVHN_FILE),--data-file "$(SVHN_FILE)") $(if $(GAN_STEPS),--gan-steps "$(GAN_STEPS)")
 
 test: .venv/ready
 	@$(BIN)/python -m pytest
 
 lint: .venv/ready
-	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
+	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
 
 .venv/ready: requirements.txt requirements-dev.txt requirements-offline.txt constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit("error: Python %d.%d is too old, 3.10 is the least; make PYTHON=..." % sys.version_info[:2] if sys.version_info < (3, 10) else 0)'

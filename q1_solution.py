@@ -1,12 +1,13 @@
-"""The five graded functions of question 1: log-likelihoods and divergences of a variational autoencoder.
+"""The equations of question 1: the five graded functions, and built on them the ELBO and the importance weights of a VAE.
 
-Every function maps a batch of shape (batch, ...) to one number per row, shape (batch,), in nats, in the dtype and on the
-device of its first argument. Everything after the first dimension is flattened. Inputs of different shapes raise ValueError.
+Each graded function maps a batch of shape (batch, ...) to one number per row, shape (batch,), in nats, in the dtype and on
+the device of its first argument. Everything after the first dimension is flattened. Inputs of different shapes raise ValueError.
 
 Run as a script, this file trains and evaluates the autoencoder of experiments/vae.py.
 """
 
 import math
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
@@ -20,7 +21,7 @@ def log_likelihood_bernoulli(mu: torch.Tensor, target: torch.Tensor) -> torch.Te
 
     Each logarithm is held at -100, the convention of torch.nn.BCELoss: a pixel that contradicts a mean of exactly 0 or 1 costs
     100 nats, not infinity, and its gradient stays finite. In float32 a sigmoid is exactly 1 from a logit of 17 on, so a
-    likelihood that is to be reported is better computed from logits, as experiments/vae.py does.
+    likelihood that is to be reported is better computed from logits: log_likelihood_bernoulli_logits.
     """
     mu, target = _rows(mu=mu, target=target)
     return -F.binary_cross_entropy(mu, target.to(mu.dtype), reduction="none").sum(1)
@@ -84,6 +85,48 @@ def kl_gaussian_gaussian_mc(
     d = logvar_q - logvar_p
     u = (mu_q - mu_p) * torch.exp(-logvar_p / 2) + torch.exp(d / 2) * eps  # (num_samples, batch, features)
     return 0.5 * (u**2 - eps**2 - d).sum(2).mean(0)
+
+
+# What the experiment of question 1 computes with them: the bound that training ascends, and the weights that estimate log p(x).
+
+
+def log_likelihood_bernoulli_logits(logits: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
+    """log p(x | z) = sum_i x_i l_i - log(1 + exp l_i) for pixels of mean sigmoid(l): exact where a float32 mean is 0 or 1.
+
+    logits: (..., pixels). x: broadcastable to it, 0 or 1. Returns (...,), in nats.
+    """
+    return (x * logits - F.softplus(logits)).sum(-1)
+
+
+def elbo(
+    log_likelihood: Callable[[torch.Tensor], torch.Tensor], z_mean: torch.Tensor, z_logvar: torch.Tensor, eps: torch.Tensor
+) -> torch.Tensor:
+    """ELBO(x) = E_q[log p(x|z)] - KL(q(z|x) || p(z)), the expectation by S samples z_s = z_mean + sigma eps_s, p(z) = N(0, I).
+
+    log_likelihood: maps z (S, batch, latent_size) to log p(x|z), (S, batch). z_mean, z_logvar: (batch, latent_size), of q.
+    eps: (S, batch, latent_size), standard normal. Returns (batch,), in nats (Kingma & Welling 2014, arXiv 1312.6114, eq. 7).
+    """
+    z = z_mean + torch.exp(z_logvar / 2) * eps  # (S, batch, latent_size)
+    prior = torch.zeros_like(z_mean)  # both its mean and its log-variance
+    kl = kl_gaussian_gaussian_analytic(z_mean, z_logvar, prior, prior)
+    return log_likelihood(z).mean(0) - kl
+
+
+def log_importance_weights(
+    log_likelihood: Callable[[torch.Tensor], torch.Tensor], z_mean: torch.Tensor, z_logvar: torch.Tensor, eps: torch.Tensor
+) -> torch.Tensor:
+    """log w_k = log p(x|z_k) + log p(z_k) - log q(z_k|x), at z_k = z_mean + sigma eps_k drawn from q.
+
+    log_likelihood: maps z (batch, K, latent_size) to log p(x|z), (batch, K). z_mean, z_logvar: (batch, latent_size), of q.
+    eps: (batch, K, latent_size), standard normal. Returns (batch, K), in nats; log_mean_exp over K estimates log p(x), from
+    below on average (Burda et al. 2016, arXiv 1509.00519, eq. 8).
+    """
+    z_mean, z_logvar = z_mean.unsqueeze(1).expand_as(eps), z_logvar.unsqueeze(1).expand_as(eps)
+    z = z_mean + torch.exp(z_logvar / 2) * eps
+    prior = torch.zeros_like(z)
+    log_prior = log_likelihood_normal(*(t.flatten(0, 1) for t in (prior, prior, z))).view(eps.shape[:2])
+    log_posterior = log_likelihood_normal(*(t.flatten(0, 1) for t in (z_mean, z_logvar, z))).view(eps.shape[:2])
+    return log_likelihood(z) + log_prior - log_posterior
 
 
 def _rows(**tensors: torch.Tensor) -> list[torch.Tensor]:

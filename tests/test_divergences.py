@@ -14,6 +14,7 @@ from conftest import PROJECT
 from experiments import divergences
 from experiments.run import RunDirectory
 from model import Critic
+from q2_samplers import distribution1
 
 SHORT = ("--thetas", "0,0.5,2", "--iterations", "150")
 
@@ -48,7 +49,7 @@ def test_curves_are_right_at_three_thetas(q2, tmp_path):
     assert all(bound <= row["wasserstein_exact"] + 0.001 for bound, row in zip(metrics["wasserstein_lower_bound"], rows))
     written = {path.name for path in (tmp_path / "run").rglob("*.*") if path.name != ".lock"}
     pictures = {"squared_hellinger.png", "wasserstein.png"}
-    assert written == {"options.json", "log.jsonl", "checkpoint.pt", "metrics.json", "curves.csv"} | pictures
+    assert written == {"options.json", "log.jsonl", "checkpoint.pt", "metrics.json", "curves.csv", divergences.FIRST} | pictures
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
@@ -81,30 +82,29 @@ def test_penalty_bias_is_what_theory_says_and_is_corrected():
             layer.weight[0, 0] = 1
         critic.main[0].bias[0] = 10  # keeps every LeakyReLU on its linear side
         critic.main[6].weight[0, 0] = -1.02
-    x, y = (next(divergences.q2_samplers.distribution1(place, 4096)) for place in (0.0, 2.0))
+    x, y = (next(distribution1(place, 4096)) for place in (0.0, 2.0))
     assert divergences.estimate("wasserstein", critic, x, y, "none")[0] == pytest.approx(2.04, abs=1e-4)
     assert divergences.estimate("wasserstein", critic, x, y, "slope") == pytest.approx((2.0, 2.0), abs=1e-4)
 
 
 def test_handout_preset_is_the_handouts_recipe():
     options = divergences.PRESETS["segments"]["handout"]
-    assert (options["iterations"], options["batch_size"], options["lipschitz_weight"]) == (2500, 512, 50)
-    assert (options["optimizer"], options["learning_rate"], options["correction"]) == ("sgd", 1e-3, "none")
+    assert (options.iterations, options.batch_size, options.lipschitz_weight) == (2500, 512, 50)
+    assert (options.optimizer, options.learning_rate, options.correction) == ("sgd", 1e-3, "none")
 
 
 def test_bank_follows_each_critic_by_itself():
     """One step of SGD on the bank is one step of SGD on every critic."""
     torch.manual_seed(0)
-    critics = [Critic() for _ in range(2)]
-    bank = divergences.CriticBank(critics)
+    options = divergences.DivergenceOptions(thetas=(0.0, 1.0), optimizer="sgd", learning_rate=0.1)
+    learner = divergences.Learner("squared_hellinger", options, "cpu")
+    bank = learner.bank
+    critics = [bank.critic(k) for k in range(2)]
     x, y = torch.randn(2, 6, 2), torch.randn(2, 6, 2)
-    optimizer = divergences.make_optimizer(bank, {"optimizer": "sgd", "learning_rate": 0.1})
-    loss = divergences.critic_loss("squared_hellinger", x.flatten(0, 1), y.flatten(0, 1), bank, 50.0)
-    (loss * len(bank)).backward()
-    optimizer.step()
+    learner.step(x.flatten(0, 1), y.flatten(0, 1))
     for k, critic in enumerate(critics):
         alone = torch.optim.SGD(critic.parameters(), lr=0.1)
-        divergences.critic_loss("squared_hellinger", x[k], y[k], critic, 50.0).backward()
+        divergences.objective_loss("squared_hellinger", x[k], y[k], critic, 50.0).backward()
         alone.step()
         for mine, theirs in zip(bank.critic(k).parameters(), critic.parameters()):
             torch.testing.assert_close(mine, theirs)
@@ -129,8 +129,33 @@ def test_killed_run_resumes_to_the_same_bits(q2, tmp_path):
         assert len(RunDirectory(tmp_path / "killed").read_log()) >= lines
     assert q2("--run-dir", tmp_path / "killed", "--resume")[0] == 0
     assert (tmp_path / "killed" / "curves.csv").read_bytes() == (tmp_path / "whole" / "curves.csv").read_bytes()
-    logs = [[{**entry, "seconds": 0} for entry in RunDirectory(tmp_path / name).read_log()] for name in ("whole", "killed")]
+    logs = [
+        [{**entry, "seconds": 0, "iterations_per_second": 0} for entry in RunDirectory(tmp_path / name).read_log()]
+        for name in ("whole", "killed")
+    ]
     assert logs[0] == logs[1]
+
+
+@pytest.mark.parametrize("done", ["both objectives", "the first"])
+def test_a_longer_run_is_the_longer_run_to_the_bit(q2, tmp_path, monkeypatch, done):
+    handout = ("--preset", "handout", "--thetas", "0,1", "--batch-size", 8)
+    assert q2("--run-dir", tmp_path / "whole", *handout, "--iterations", 40)[0] == 0
+    with monkeypatch.context() as patch:
+        if done == "the first":
+            honest = divergences.Learner
+
+            def killed(objective, *rest):
+                if objective == "wasserstein":
+                    raise KeyboardInterrupt
+                return honest(objective, *rest)
+
+            patch.setattr(divergences, "Learner", killed)
+        code = q2("--run-dir", tmp_path / "run", *handout, "--iterations", 20)[0]
+        assert code == (130 if done == "the first" else 0)
+    code, out, err = q2("--run-dir", tmp_path / "run", "--resume", "--iterations", 40)
+    assert (code, err) == (0, "")
+    assert "resuming after iteration 20 of 40" in out
+    assert (tmp_path / "run" / "curves.csv").read_bytes() == (tmp_path / "whole" / "curves.csv").read_bytes()
 
 
 def test_critic_that_explodes_is_named(q2, tmp_path):

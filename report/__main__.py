@@ -2,18 +2,22 @@
 
 import argparse
 import base64
+import contextlib
 import html
 import json
 import string
 import time
+from dataclasses import replace
 from pathlib import Path
+from types import ModuleType
 
 from experiments import divergences, vae, wgan
-from experiments.run import choose_device, positive_integer, versions, write_atomically
+from experiments.options import UserError, choose_device, positive_integer
+from experiments.run import RunDirectory, versions, write_atomically
 
 PROJECT = Path(__file__).parents[1]
 REFERENCE = PROJECT / "figures" / "reference.json"  # metrics.json of the runs that README.md and REPORT.md quote
-TEMPLATE = PROJECT / "experiments" / "report.html"
+TEMPLATE = PROJECT / "report" / "page.html"
 
 FIGURES = {
     "q1": {
@@ -77,16 +81,16 @@ def _data(measured: dict, reference: dict) -> str:
     """What was measured on which data, and whether the reference compares."""
     if "family" in measured:
         return html.escape(f"{divergences.FAMILIES[measured['family']].description}, preset {measured['preset']}")
-    told = f"Measured on <b>{html.escape(measured['dataset'])}</b>" if measured["dataset"] else "No real images on this machine"
+    sentence = f"Measured on <b>{html.escape(measured['dataset'])}</b>" if measured["dataset"] else "No real images on this machine"
     if "trained_on" in measured:
-        told += f", with a generator trained on <b>{html.escape(str(measured['trained_on']))}</b>"
+        sentence += f", with a generator trained on <b>{html.escape(str(measured['trained_on']))}</b>"
     if measured["dataset"] and measured["dataset"] != reference["dataset"]:
-        told += f"; the reference run was on {html.escape(reference['dataset'])}, so <b>the two do not compare</b>"
-    return told + "."
+        sentence += f"; the reference run was on {html.escape(reference['dataset'])}, so <b>the two do not compare</b>"
+    return sentence + "."
 
 
 def _figures(folder: Path, captions: dict[str, str]) -> str:
-    """The figures that are there, as HTML that holds the pictures themselves; its style is in report.html, by class."""
+    """The figures that are there, as HTML that holds the pictures themselves; its style is in page.html, by class."""
     shown = ""
     for path, caption in ((folder / name, html.escape(caption)) for name, caption in captions.items()):
         if path.exists():
@@ -107,26 +111,39 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
+def resume(experiment: ModuleType, run_dir: Path, data_dir: Path) -> list[str]:
+    """["--resume"], or nothing if the run there is on a stand-in though the published files are in data_dir now."""
+    asked = replace(experiment.PRESETS["tuned"], run_dir=run_dir, data_dir=data_dir)
+    with contextlib.suppress(UserError):  # which the experiment itself will report
+        options = RunDirectory(run_dir).read_options(asked)
+        if options is not None and experiment.could_be_on_published(options):
+            print(f"the run in {run_dir} is on {options.dataset}; the published files are there now, so a new one starts")
+            return []
+    return ["--resume"]
+
+
 def main(argv: list[str] | None = None) -> int:
-    """The command `python -m experiments.report`. Returns its exit code."""
+    """The command `python -m report`. Returns its exit code."""
     arguments = parse(argv)
+    runs, data_dir = arguments.runs, Path(arguments.data_dir)
     svhn = ["--data-file", arguments.data_file] if arguments.data_file else []
-    gan = ["train", "--resume", "--generator-steps", str(arguments.gan_steps)] if arguments.gan_steps else None
     parts = [
-        ("1: a VAE on binarized MNIST, about 2 minutes", vae.main, "q1", ["--resume"]),
+        ("1: a VAE on binarized MNIST, about 2 minutes", vae.main, "q1", resume(vae, runs / "q1", data_dir)),
         ("2: two divergences, about half a minute", divergences.main, "q2", ["--resume"]),
-        *([("3: training a generator, seconds to hours", wgan.main, "q3", [*svhn, *gan])] if gan else []),
         ("3: exploring a generator, about half a minute", wgan.main, "q3", ["evaluate", *svhn]),
     ]
+    if arguments.gan_steps:
+        gan = ["train", *resume(wgan, runs / "q3", data_dir), "--generator-steps", str(arguments.gan_steps)]
+        parts.insert(2, ("3: training a generator, seconds to hours", wgan.main, "q3", [*gan, *svhn]))
     began = time.perf_counter()
     print("Answering the assignment takes about 3 minutes on two cores; interrupted, the same command goes on where it was.")
     for title, part, folder, more in parts:
         print(f"\n== Question {title}", flush=True)
-        where = ["--data-dir", str(arguments.data_dir), "--run-dir", str(arguments.runs / folder)]
+        where = ["--data-dir", str(arguments.data_dir), "--run-dir", str(runs / folder)]
         if code := part([*more, *where]):
             return code
-    page = arguments.runs / "report" / "index.html"
-    write_page(arguments.runs, page)
+    page = runs / "report" / "index.html"
+    write_page(runs, page)
     print(f"\nAll answered in {(time.perf_counter() - began) / 60:.1f} minutes: open {page} in a browser")
     return 0
 

@@ -1,0 +1,271 @@
+"""What one may ask of an experiment: its options as a dataclass, read from a command line or from the record of a run.
+
+Each experiment derives its options from Options and writes every one of them once, as a field made by `option`: default,
+help text and check. The command line, --help, options.json and the check of a run that is taken up again all come from there.
+"""
+
+import argparse
+import dataclasses
+import math
+import sys
+from collections.abc import Callable, Collection, Mapping
+from pathlib import Path
+from typing import Any, ClassVar, Literal, NoReturn, TypeVar
+
+import torch
+
+T = TypeVar("T")
+AnyOptions = TypeVar("AnyOptions", bound="Options")
+
+
+class UserError(Exception):
+    """Something that the user can mend, in one line: what, where, what to do."""
+
+
+def command(main: Callable[[list[str] | None], None], argv: list[str] | None = None) -> int:
+    """Run main(argv) as a command: a UserError becomes one line and exit code 2, Ctrl-C one line and exit code 130."""
+    try:
+        main(argv)
+    except (UserError, OSError) as error:  # an OSError that nothing else foresaw still names the file and the reason
+        print("error:", " ".join(str(error).splitlines()), file=sys.stderr)
+        return 2
+    except RuntimeError as error:
+        if not _out_of_memory(error):
+            raise
+        print("error: the memory does not suffice for these sizes; name smaller ones", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("interrupted; the same command with --resume goes on from the last checkpoint", file=sys.stderr)
+        return 130
+    return 0
+
+
+def _out_of_memory(error: RuntimeError) -> bool:
+    """Whether PyTorch could not have the memory it asked for; on the CPU only the words of the error say so."""
+    words = ("can't allocate memory", "Storage size calculation overflowed", "Invalid storage size")
+    return isinstance(error, torch.OutOfMemoryError) or any(part in str(error) for part in words)
+
+
+# What an option's value must be. Each of these takes the text of a command line and returns the value.
+
+
+def text(value: str) -> str:
+    """Printable characters, fit for one line of output."""
+    if not value.isprintable():
+        raise argparse.ArgumentTypeError(f"{value!r} holds characters that cannot be printed")
+    return value
+
+
+def file_path(value: str) -> Path:
+    """A path of printable characters."""
+    if not value:
+        raise argparse.ArgumentTypeError("an empty text is no path")
+    return Path(text(value))
+
+
+def whole_number(value: str) -> int:
+    """An integer of at least 0, and small enough to be a seed."""
+    if not value.isascii() or not value.isdigit() or int(value) >= 2**63:
+        raise argparse.ArgumentTypeError(f"{value!r} is not a whole number from 0 to 2**63 - 1")
+    return int(value)
+
+
+def positive_integer(value: str) -> int:
+    """An integer of at least 1."""
+    if whole_number(value) == 0:
+        raise argparse.ArgumentTypeError("0 is too small, the least is 1")
+    return int(value)
+
+
+def positive_number(value: str) -> float:
+    """A number above 0, and small enough to be computed with in float32."""
+    if not 0 < (number := _number(value)) <= 1e30:
+        raise argparse.ArgumentTypeError(f"{value!r} is not a number above 0 and at most 1e30")
+    return number
+
+
+def fraction(value: str) -> float:
+    """A number from 0 up to, but not including, 1."""
+    if not 0 <= (number := _number(value)) < 1:
+        raise argparse.ArgumentTypeError(f"{value!r} is not a number of at least 0 and below 1")
+    return number
+
+
+def numbers(value: str) -> tuple[float, ...]:
+    """Numbers from -1000 to 1000, separated by commas."""
+    values = tuple(_number(part) for part in value.split(","))
+    if not all(abs(number) <= 1000 for number in values):
+        raise argparse.ArgumentTypeError(f"{value!r} is not a list of numbers from -1000 to 1000 such as 0,0.5,1")
+    return values
+
+
+def _number(value: str) -> float:
+    try:
+        return float(value)
+    except ValueError:
+        return math.nan
+
+
+CHECKS: dict[type, Callable[[str], Any]] = {
+    str: text,
+    bool: bool,
+    int: positive_integer,
+    float: positive_number,
+    tuple: numbers,
+    Path: file_path,
+}
+
+
+def option(
+    default: T,
+    help: str,
+    check: Callable[[str], Any] | None = None,
+    choices: Collection[str] = (),
+    scope: Literal["run", "length", "record", "command"] = "run",
+) -> T:
+    """A field of an Options dataclass.
+
+    check: from the text of a value to the value; by default that of CHECKS for the type. choices: the words there are.
+    scope: "run" belongs to a run for good, "length" too but a resumed run may raise it; "record" is found out by the run, not
+    asked for; "command" is for one command, and is not recorded.
+    """
+    check = check or next(check for kind, check in CHECKS.items() if isinstance(default, kind))
+    return dataclasses.field(default=default, metadata=dict(help=help, check=check, choices=choices, scope=scope))
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """What every experiment can be asked for."""
+
+    question: ClassVar[str]
+
+    data_dir: Path = option(Path("data"), "where the data files are or go", scope="command")
+    run_dir: Path = option(Path("runs"), "where the run is recorded", scope="command")
+    preset: str = option("tuned", "the best settings found, or the handout's own", choices=("tuned", "handout"))
+    device: str = option("auto", "auto takes a GPU if there is one", choices=("auto", "cpu", "cuda"), scope="command")
+    seed: int = option(0, "of weights, order and noise", whole_number)
+    resume: bool = option(False, "go on with the run in --run-dir, further if a greater length is named", scope="command")
+    schedule: str = option("cosine", "of the learning rate", choices=("constant", "cosine"))
+
+    @property
+    def length(self) -> tuple[str, int]:
+        """The name of the unit that training is counted in, such as "epoch", and how many of them it takes."""
+        (field,) = fields(self, "length")
+        return field.name.removesuffix("s"), getattr(self, field.name)
+
+
+def fields(options: Options | type[Options], *scopes: str) -> list[dataclasses.Field]:
+    return [field for field in dataclasses.fields(options) if field.metadata["scope"] in scopes]
+
+
+def flag(name: str) -> str:
+    """The command line's spelling of an option: --batch-size for batch_size."""
+    return "--" + name.replace("_", "-")
+
+
+class _Parser(argparse.ArgumentParser):
+    """An argument parser whose complaints are UserErrors."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UserError(f"{message}; --help lists the options")
+
+
+def make_parser(description: str, presets: Mapping[str, Options]) -> argparse.ArgumentParser:
+    """The command line of the options that the presets, label to instance, are instances of."""
+    parser = _Parser(description=description, argument_default=argparse.SUPPRESS)
+    for field in fields(next(iter(presets.values())), "run", "length", "command"):
+        shown = _shown(
+            field, [f"{label}: " for label in presets], [getattr(options, field.name) for options in presets.values()]
+        )
+        settings: dict[str, Any] = {"help": field.metadata["help"] + shown}
+        if field.type in (bool, "bool"):
+            settings["action"] = "store_true"
+        else:
+            settings |= {"type": field.metadata["check"], "choices": field.metadata["choices"] or None}
+        if field.name == "action":
+            parser.add_argument("action", nargs="?", default=None, **settings)
+        else:
+            parser.add_argument(flag(field.name), **settings)
+    return parser
+
+
+def _shown(field: dataclasses.Field, labels: list[str], values: list[Any]) -> str:
+    """The value of an option for its help text: one, or one for each preset if they differ."""
+    words = [f"{v[0]:g},{v[1]:g},...,{v[-1]:g}" if isinstance(v, tuple) else str(v) for v in values]
+    if field.name == "preset" or len(set(words)) == 1:
+        return "" if values[0] in (None, "") or values[0] is False else f" ({words[0]})"
+    return f" ({', '.join(map(''.join, zip(labels, words)))})"
+
+
+def parse(argv: list[str] | None, description: str, presets: Mapping[str, AnyOptions]) -> dict[str, Any]:
+    """The options named on a command line, name to value. UserError if one of them is no option or has no proper value."""
+    named = vars(make_parser(description, presets).parse_args(argv))
+    given = {name: value for name, value in named.items() if value is not None}  # without an action, argparse names None
+    for name in [name for name, value in given.items() if value == []]:  # what argparse makes of --name=--
+        raise UserError(f"argument {flag(name)}: expected one argument; --help lists the options")
+    return given
+
+
+def new_options(given: dict[str, Any], presets: Mapping[str, AnyOptions]) -> AnyOptions:
+    """The options of a new run: the preset's, overlaid with those given on the command line."""
+    return dataclasses.replace(presets[given.get("preset", "tuned")], **given)
+
+
+def resumed_options(recorded: AnyOptions, given: dict[str, Any], lengthen: bool) -> AnyOptions:
+    """The options of a run that is taken up again: as recorded, but for a length given on the command line.
+
+    lengthen: whether a given length may exceed the recorded one. UserError if the command line contradicts the record.
+    """
+    longer = {}
+    for field in fields(recorded, "run", "length"):
+        value, there = given.get(field.name, "auto"), getattr(recorded, field.name)
+        if value in ("auto", there):
+            continue
+        contradiction = f"{recorded.run_dir} has {flag(field.name)} {there}, not {value}"
+        if field.metadata["scope"] == "run" or not lengthen:
+            raise UserError(f"{contradiction}; leave it out, or name another --run-dir")
+        if value < there:
+            raise UserError(f"{contradiction}: a run can be made longer, not shorter; leave it out, or name another --run-dir")
+        longer[field.name] = value
+    return dataclasses.replace(recorded, **longer)
+
+
+def to_record(options: Options) -> dict[str, Any]:
+    """The options that belong to a run as plain values for JSON, name to value, the question before them."""
+    kept = fields(options, "run", "length", "record")
+    return {"question": options.question} | {field.name: _plain(getattr(options, field.name)) for field in kept}
+
+
+def from_record(record: dict[str, Any], command_options: AnyOptions) -> AnyOptions:
+    """The options that to_record wrote, those of the command as in command_options. ValueError unless all are proper."""
+    kept = fields(command_options, "run", "length", "record")
+    if unknown := record.keys() - {"question", *(field.name for field in kept)}:
+        raise ValueError(f"{min(unknown)!a} is no option")
+    values = {}
+    for field in kept:
+        value = record.get(field.name, [])  # an empty list is no option's value
+        choices = field.metadata["choices"]
+        try:
+            values[field.name] = None if value is field.default is None else field.metadata["check"](_as_text(value))
+        except argparse.ArgumentTypeError:
+            raise ValueError(f"no proper {field.name!r}") from None
+        plain = _plain(values[field.name])
+        if plain != value or type(plain) is not type(value) or (choices and value not in choices):
+            raise ValueError(f"no proper {field.name!r}")
+    return dataclasses.replace(command_options, **values)
+
+
+def _plain(value: object) -> object:
+    return list(value) if isinstance(value, tuple) else str(value) if isinstance(value, Path) else value
+
+
+def _as_text(value: object) -> str:
+    """A plain value as it would be written on the command line."""
+    return ",".join(map(repr, value)) if isinstance(value, list) else str(value)
+
+
+def choose_device(name: str) -> torch.device:
+    """The torch.device that `auto`, `cpu` or `cuda` stands for on this machine."""
+    if name == "cuda" and not torch.cuda.is_available():
+        raise UserError("--device cuda: PyTorch sees no CUDA GPU here; use --device cpu")
+    return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")

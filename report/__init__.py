@@ -1,0 +1,1 @@
+"""The answers to the assignment as one page: `python -m report`."""
