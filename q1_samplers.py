@@ -58,11 +58,9 @@ def binarized_mnist(data_dir: str | Path) -> Digits:
     The first read verifies each file's SHA-256 and leaves 7 MB of packed bits beside the files; later reads take those while
     the files keep their sizes and times. FileNotFoundError if a file is missing, ValueError if one is not the published one.
     """
-    paths = []
-    for name in SHA256:
-        paths.append(find(data_dir, name))
-        if paths[-1] is None:
-            raise FileNotFoundError(f"{name} is not in {Path(data_dir) / FOLDER}")
+    if absent := missing(data_dir):
+        raise FileNotFoundError(f"{min(absent)} is not in {Path(data_dir) / FOLDER}")
+    paths = [path for path in (find(data_dir, name) for name in SHA256) if path is not None]
     cache = paths[0].with_name("binarized_mnist_cache.npz")
     stamp = [value for path in paths for value in (path.stat().st_size, path.stat().st_mtime_ns)]
     splits = _read_cache(cache, stamp)
@@ -127,7 +125,8 @@ def _read_cache(cache: Path, stamp: list[int]) -> list[np.ndarray] | None:
 def _write_cache(cache: Path, stamp: list[int], splits: list[np.ndarray]) -> None:
     temporary = cache.with_name(f"{cache.stem}.{os.getpid()}.tmp.npz")
     try:
-        np.savez(temporary, stamp=stamp, **dict(zip(("train", "valid", "test"), splits)))
+        train, valid, test = splits
+        np.savez(temporary, stamp=stamp, train=train, valid=valid, test=test)
         temporary.replace(cache)
     except OSError:  # a read-only or full folder: the next run reads the text again
         temporary.unlink(missing_ok=True)

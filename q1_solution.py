@@ -1,7 +1,8 @@
 """The equations of question 1: the five graded functions, and built on them the ELBO and the importance weights of a VAE.
 
-Each graded function maps a batch of shape (batch, ...) to one number per row, shape (batch,), in nats, in the dtype and on
-the device of its first argument. Everything after the first dimension is flattened. Inputs of different shapes raise ValueError.
+Each graded function maps a batch of shape (batch, ...) to one number per row, shape (batch,), in nats, in the dtype and
+on the device of its first argument. Everything after the first dimension is flattened. Inputs of different shapes raise
+ValueError.
 
 Run as a script, this file trains and evaluates the autoencoder of experiments/vae.py.
 """

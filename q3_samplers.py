@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from matplotlib import ft2font, get_data_path
 
-URL = "http://ufldl.stanford.edu/housenumbers/"
+ADDRESSES = ("http://ufldl.stanford.edu/housenumbers/",)
 FOLDER = "svhn"
 MD5 = {  # of the published files; extra_32x32.mat has none here and is taken as it is
     "train_32x32.mat": "e26dedcc434d2e4c54c9b2d4a06d8373",
@@ -58,7 +58,7 @@ def svhn(path: str | Path) -> Photos:
         arrays = scipy.io.loadmat(path, variable_names=("X", "y"))
     except Exception as error:  # whatever SciPy meets in a damaged or foreign file
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise ValueError(f"{path} is damaged or no MATLAB file ({reason}); get it anew from {URL}") from error
+        raise ValueError(f"{path} is damaged or no MATLAB file ({reason}); get it anew from {ADDRESSES[0]}") from error
     X, y = arrays.get("X"), arrays.get("y")
     if X is None or y is None or X.dtype != np.uint8 or X.shape != (32, 32, 3, y.size) or not np.isin(y, range(1, 11)).all():
         form = {name: f"{array.dtype} {array.shape}" for name, array in arrays.items() if not name.startswith("__")}

@@ -8,7 +8,8 @@ import torch
 import q3_samplers
 from experiments import figures
 from experiments.distance import SCALES, sliced_wasserstein
-from experiments.run import RunDirectory, UserError, load_plain, write_atomically
+from experiments.options import UserError
+from experiments.run import RunDirectory, load_plain, write_atomically
 from model import Generator
 from q3_solution import interpolate, interpolate_spherical, perturb
 
@@ -80,7 +81,7 @@ def explore(run: RunDirectory, generator: Generator, origin: dict, photos: q3_sa
     trained_on = f"generator trained on {metrics['trained_on'] or 'images it does not name'}"
     images, real = draw(generator, FEWEST if photos else 2 * FEWEST), None
     if photos:
-        training, held_out = split(photos, origin.get("held_out", 0.2))
+        training, held_out = blocks(photos, origin.get("held_out", 0.2))
         metrics |= compare(generator, training, held_out)
         real = q3_samplers.scale(_spread(held_out, FEWEST))
         metrics |= find_nearest(run, images, real, training, trained_on)
@@ -90,7 +91,7 @@ def explore(run: RunDirectory, generator: Generator, origin: dict, photos: q3_sa
     return metrics
 
 
-def split(photos: q3_samplers.Photos, held_out: float) -> tuple[torch.Tensor, torch.Tensor]:
+def blocks(photos: q3_samplers.Photos, held_out: float) -> tuple[torch.Tensor, torch.Tensor]:
     """The images to train on, and those held out. UserError if either are too few."""
     parts = q3_samplers.hold_out(photos.images, held_out)
     if min(len(part) for part in parts) < FEWEST:
@@ -143,7 +144,7 @@ def explore_dimensions(run: RunDirectory, generator: Generator, epsilon: float, 
     direction = torch.nn.functional.normalize(change.flatten(2), dim=-1)
     agreement = (direction.sum(1).square().sum(-1) - PLACES) / (PLACES * (PLACES - 1))  # mean cosine over pairs of z
     strongest = effect.topk(min(SHOWN, len(effect))).indices.cpu()
-    here = change[strongest].square().mean((0, 2, 3, 4)).median(0).indices  # neither the most nor the least touchy picture
+    here = change[strongest].square().mean((0, 2, 3, 4)).median(0).indices  # neither the picture that changes most nor least
 
     steps = torch.linspace(-epsilon, epsilon, 7)
     moved = torch.stack([perturb(z, step)[strongest, here] for step in steps], dim=1)  # (SHOWN, steps, z_dim)
@@ -175,7 +176,7 @@ def explore_paths(run: RunDirectory, generator: Generator, trained_on: str) -> d
     return {f"midpoint_norm_{name}": norm[5].mean().item() for name, norm in norms.items()}
 
 
-def report(metrics: dict) -> None:
+def print_metrics(metrics: dict) -> None:
     """Print what was measured."""
     if metrics["dataset"]:
         print(

@@ -2,6 +2,7 @@
 
 import io
 from pathlib import Path
+from typing import Any
 
 import torch
 from matplotlib.axes import Axes
@@ -229,7 +230,7 @@ def _colour_grid(images: torch.Tensor, columns: int) -> torch.Tensor:
     return rows.permute(0, 3, 1, 4, 2).flatten(2, 3).flatten(0, 1)
 
 
-def _show_colours(axes: Axes, picture: torch.Tensor, **options: object) -> None:
+def _show_colours(axes: Axes, picture: torch.Tensor, **options: Any) -> None:
     axes.imshow(picture.clamp(0, 1).numpy(), interpolation="nearest", **options)
     axes.set_axis_off()
 
@@ -240,7 +241,7 @@ def _grid(images: torch.Tensor, columns: int) -> torch.Tensor:
     return tiles.transpose(1, 2).flatten(2).flatten(0, 1)
 
 
-def _show(axes: Axes, picture: torch.Tensor, **options: object) -> None:
+def _show(axes: Axes, picture: torch.Tensor, **options: Any) -> None:
     axes.imshow(picture.numpy(), cmap="gray_r", vmin=0, vmax=1, interpolation="nearest", **options)
     axes.set_axis_off()
 

@@ -106,9 +106,16 @@ def _number(value: str) -> float:
         return math.nan
 
 
+def boolean(value: str) -> bool:
+    """True or False, as records have it; a command line has --name and --no-name."""
+    if value not in ("True", "False"):
+        raise argparse.ArgumentTypeError(f"{value!r} is neither True nor False")
+    return value == "True"
+
+
 CHECKS: dict[type, Callable[[str], Any]] = {
     str: text,
-    bool: bool,
+    bool: boolean,
     int: positive_integer,
     float: positive_number,
     tuple: numbers,
@@ -121,13 +128,13 @@ def option(
     help: str,
     check: Callable[[str], Any] | None = None,
     choices: Collection[str] = (),
-    scope: Literal["run", "length", "record", "command"] = "run",
+    scope: Literal["run", "length", "place", "record", "command"] = "run",
 ) -> T:
     """A field of an Options dataclass.
 
     check: from the text of a value to the value; by default that of CHECKS for the type. choices: the words there are.
-    scope: "run" belongs to a run for good, "length" too but a resumed run may raise it; "record" is found out by the run, not
-    asked for; "command" is for one command, and is not recorded.
+    scope: "run" belongs to a run for good, "length" too but a resumed run may raise it; "place" is where the run's data lie,
+    and may change; "record" is found out by the run, not asked for; "command" is for one command, and is not recorded.
     """
     check = check or next(check for kind, check in CHECKS.items() if isinstance(default, kind))
     return dataclasses.field(default=default, metadata=dict(help=help, check=check, choices=choices, scope=scope))
@@ -173,13 +180,13 @@ class _Parser(argparse.ArgumentParser):
 def make_parser(description: str, presets: Mapping[str, Options]) -> argparse.ArgumentParser:
     """The command line of the options that the presets, label to instance, are instances of."""
     parser = _Parser(description=description, argument_default=argparse.SUPPRESS)
-    for field in fields(next(iter(presets.values())), "run", "length", "command"):
+    for field in fields(next(iter(presets.values())), "run", "length", "place", "command"):
         shown = _shown(
             field, [f"{label}: " for label in presets], [getattr(options, field.name) for options in presets.values()]
         )
         settings: dict[str, Any] = {"help": field.metadata["help"] + shown}
         if field.type in (bool, "bool"):
-            settings["action"] = "store_true"
+            settings["action"] = "store_true" if field.metadata["scope"] == "command" else argparse.BooleanOptionalAction
         else:
             settings |= {"type": field.metadata["check"], "choices": field.metadata["choices"] or None}
         if field.name == "action":
@@ -212,11 +219,11 @@ def new_options(given: dict[str, Any], presets: Mapping[str, AnyOptions]) -> Any
 
 
 def resumed_options(recorded: AnyOptions, given: dict[str, Any], lengthen: bool) -> AnyOptions:
-    """The options of a run that is taken up again: as recorded, but for a length given on the command line.
+    """The options of a run that is taken up again: as recorded, but for a length or a place given on the command line.
 
     lengthen: whether a given length may exceed the recorded one. UserError if the command line contradicts the record.
     """
-    longer = {}
+    changed = {field.name: given[field.name] for field in fields(recorded, "place") if field.name in given}
     for field in fields(recorded, "run", "length"):
         value, there = given.get(field.name, "auto"), getattr(recorded, field.name)
         if value in ("auto", there):
@@ -226,22 +233,22 @@ def resumed_options(recorded: AnyOptions, given: dict[str, Any], lengthen: bool)
             raise UserError(f"{contradiction}; leave it out, or name another --run-dir")
         if value < there:
             raise UserError(f"{contradiction}: a run can be made longer, not shorter; leave it out, or name another --run-dir")
-        longer[field.name] = value
-    return dataclasses.replace(recorded, **longer)
+        changed[field.name] = value
+    return dataclasses.replace(recorded, **changed)
 
 
 def to_record(options: Options) -> dict[str, Any]:
     """The options that belong to a run as plain values for JSON, name to value, the question before them."""
-    kept = fields(options, "run", "length", "record")
+    kept = fields(options, "run", "length", "place", "record")
     return {"question": options.question} | {field.name: _plain(getattr(options, field.name)) for field in kept}
 
 
 def from_record(record: dict[str, Any], command_options: AnyOptions) -> AnyOptions:
     """The options that to_record wrote, those of the command as in command_options. ValueError unless all are proper."""
-    kept = fields(command_options, "run", "length", "record")
+    kept = fields(command_options, "run", "length", "place", "record")
     if unknown := record.keys() - {"question", *(field.name for field in kept)}:
         raise ValueError(f"{min(unknown)!a} is no option")
-    values = {}
+    values: dict[str, Any] = {}
     for field in kept:
         value = record.get(field.name, [])  # an empty list is no option's value
         choices = field.metadata["choices"]

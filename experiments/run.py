@@ -57,7 +57,7 @@ class RunDirectory:
                 print(f"nothing to resume in {self.folder}: a new run starts", flush=True)
             return None
         options = resumed_options(recorded, given, lengthen)
-        if options != recorded:
+        if lengthen and options != recorded:
             self.write_options(options, device)
         return options
 
@@ -165,7 +165,7 @@ class RunDirectory:
         saved = state.get("options")
         if (
             not isinstance(saved, dict)
-            or {**saved, **{f.name: expected[f.name] for f in fields(options, "length")}} != expected
+            or {**saved, **{f.name: expected[f.name] for f in fields(options, "length", "place")}} != expected
         ):
             raise UserError(f"{path} belongs to another run than options.json beside it; delete {self.folder}")
         return state

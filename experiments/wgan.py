@@ -1,314 +1,60 @@
 """Question 3: train a generator of house numbers as a WGAN-LP, and measure it as training goes."""
 
-import argparse
-import copy
-import math
-import sys
-import time
 from collections.abc import Callable
-from functools import partial
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
-from tqdm import tqdm
 
 import q3_samplers
 from experiments import exploration, figures
-from experiments.download import DownloadError, fetch
-from experiments.run import (
-    Parser,
-    RunDirectory,
-    UserError,
-    check_options,
-    choose_device,
-    command,
-    file_path,
-    fraction,
-    kinds_of,
-    learning_rate_at,
-    new_options,
-    positive_integer,
-    positive_number,
-    random_state,
-    set_random_state,
-)
-from model import Generator, ImageCritic
+from experiments.data import fetch, published_or_stand_in
+from experiments.options import UserError, choose_device, command, fields, flag, new_options, parse, to_record
+from experiments.run import RunDirectory
+from experiments.training import fit
+from experiments.wgan_learner import PRESETS, Learner, WGANOptions
 from q2_solution import gradient_norm
-from q3_solution import critic_loss, generator_loss
 
-HANDOUT = dict(
-    generator_steps=50_000,
-    critic_updates=5,
-    batch_size=64,
-    learning_rate=1e-4,
-    critic_learning_rate=1e-4,
-    schedule="constant",
-    beta1=0.5,
-    beta2=0.9,
-    lipschitz_weight=10.0,
-    average_decay=0.0,
-    z_dim=100,
-    h_dim=64,
-    held_out=0.2,
-    precision="float32",
-)
-TUNED = dict(  # for an hour or two on a CPU; where it differs from the handout
-    generator_steps=8_000,
-    learning_rate=4e-4,
-    critic_learning_rate=4e-4,
-    schedule="cosine",
-    average_decay=0.999,
-)
-PRESETS = {"handout": HANDOUT, "tuned": HANDOUT | TUNED}
 GENERATOR = "generator.pt"  # what a run has to share
-KINDS = {  # of what options.json holds
-    "dataset": str,
-    "dataset_digest": str,
-    "data_file": (str, type(None)),
-    **kinds_of(HANDOUT),
-}
-MEASURED = ("wasserstein_estimate", "lipschitz_penalty", "generator_loss")
 
 
-class Learner:
-    """What training changes: generator, critic, their optimizers, and the running average of the generator, which draws.
+def train(run: RunDirectory, photos: q3_samplers.Photos, options: WGANOptions, device: torch.device) -> None:
+    """Train as `options` say, from run's checkpoint if it holds one; with a checkpoint, pictures and measurements of it."""
+    torch.manual_seed(options.seed)
+    training, held_out = q3_samplers.hold_out(photos.images, options.held_out)
+    learner = Learner(options, training.to(device))
 
-    The average is w <- decay w + (1 - decay) generator after every step, with a shorter memory over the first ones; batch
-    normalisation's running statistics are averaged with the weights. An average_decay of 0 makes it the generator itself.
-    """
+    def save_generator(step: int, seconds: float) -> None:
+        origin = {**to_record(options), "dataset": photos.name, "generator_step": step, "train_seconds": round(seconds, 1)}
+        del origin["data_file"]  # where it lay says nothing about the weights
+        exploration.save_generator(run.folder / GENERATOR, learner.average, origin)
 
-    PARTS = ("generator", "critic", "average", "generator_optimizer", "critic_optimizer")
-
-    def __init__(self, options: dict, device: torch.device) -> None:
-        self.options = options
-        layout = {"device": device, "memory_format": torch.channels_last}  # what convolutions are fastest on
-        self.generator = Generator(options["z_dim"], options["h_dim"]).to(**layout)
-        self.critic = ImageCritic(options["h_dim"]).to(**layout)
-        self.average = copy.deepcopy(self.generator) if options["average_decay"] else self.generator
-        self.generator_optimizer = self._adam(self.generator)
-        self.critic_optimizer = self._adam(self.critic)
-        self.decay = torch.zeros((), device=device)
-
-    def _adam(self, network: torch.nn.Module) -> torch.optim.Adam:
-        device = next(network.parameters()).device
-        return torch.optim.Adam(
-            network.parameters(),
-            lr=torch.zeros((), device=device),  # a tensor, so that a captured step reads the rate of the day
-            betas=(self.options["beta1"], self.options["beta2"]),
-            fused=True,
-            capturable=device.type == "cuda",
-        )
-
-    def noise(self) -> torch.Tensor:
-        """One batch of latents from the prior, (batch_size, z_dim)."""
-        return torch.randn(self.options["batch_size"], self.options["z_dim"], device=self.decay.device)
-
-    def forward(self, network: torch.nn.Module, x: torch.Tensor) -> torch.Tensor:
-        """network(x) by products of the precision asked for. Weights, the result and all that is made of it are float32."""
-        with torch.autocast(x.device.type, torch.bfloat16, enabled=self.options["precision"] == "bfloat16"):
-            return network(x).float()
-
-    def set_rates(self, step: int) -> None:
-        """Put the learning rates and the average's decay where generator step number `step` wants them."""
-        for optimizer, rate in (
-            (self.generator_optimizer, self.options["learning_rate"]),
-            (self.critic_optimizer, self.options["critic_learning_rate"]),
-        ):
-            rate = learning_rate_at(step, self.options["generator_steps"], rate, self.options["schedule"])
-            for group in optimizer.param_groups:
-                group["lr"].fill_(rate)
-        self.decay.fill_(min(self.options["average_decay"], (step + 1) / (step + 10)))
-
-    def step(self, images: torch.Tensor) -> torch.Tensor:
-        """Several critic steps, each on fresh images and fresh noise, then one generator step. images: all there are, uint8.
-
-        Returns (3,), what MEASURED names, the critic's two averaged over its steps.
-        """
-        measured = []
-        for _ in range(self.options["critic_updates"]):
-            rows = torch.randint(len(images), (self.options["batch_size"],), device=images.device)
-            x = q3_samplers.scale(images.index_select(0, rows)).contiguous(memory_format=torch.channels_last)
-            measured.append(self.critic_step(x, self.noise()))
-        loss = self.generator_step(self.noise())
-        self.update_average()
-        return torch.cat([torch.stack(measured).mean(0), loss.view(1)])
-
-    def critic_step(self, x: torch.Tensor, z: torch.Tensor) -> torch.Tensor:
-        """One step of Adam down the critic's loss on images x and the generator's from z. Returns (2,), its parts."""
-        with torch.no_grad():
-            y = self.forward(self.generator, z)
-        loss = critic_loss(x, y, partial(self.forward, self.critic), self.options["lipschitz_weight"])
-        self.critic_optimizer.zero_grad()
-        loss.total.backward()
-        self.critic_optimizer.step()
-        return torch.stack([loss.wasserstein_estimate, loss.lipschitz_penalty]).detach()
-
-    def generator_step(self, z: torch.Tensor) -> torch.Tensor:
-        """One step of Adam down the generator's loss at z; the critic only passes gradients on. Returns the loss, a scalar."""
-        loss = generator_loss(self.forward(self.generator, z), partial(self.forward, self.critic))
-        self.generator_optimizer.zero_grad()
-        loss.backward(inputs=list(self.generator.parameters()))
-        self.generator_optimizer.step()
-        return loss.detach()
-
-    @torch.no_grad()
-    def update_average(self) -> None:
-        if self.average is not self.generator:
-            for mean, value in zip(self.average.state_dict().values(), self.generator.state_dict().values()):
-                if mean.is_floating_point():  # not the count of batches
-                    mean.lerp_(value, 1 - self.decay)
-
-    def is_finite(self) -> bool:
-        return all(torch.isfinite(p).all() for net in (self.generator, self.critic) for p in net.parameters())
-
-    def state_dict(self) -> dict[str, dict]:
-        return {part: getattr(self, part).state_dict() for part in self.PARTS}
-
-    def load_state_dict(self, state: dict) -> None:
-        for part in self.PARTS:
-            getattr(self, part).load_state_dict(state[part])
-        for optimizer in (self.generator_optimizer, self.critic_optimizer):
-            for group in optimizer.param_groups:  # as the device wants them, not the one that the state was saved on
-                group["lr"] = group["lr"].to(self.decay.device)
-                group["capturable"] = self.decay.device.type == "cuda"
-
-
-def captured(step: Callable[[], torch.Tensor], learner: Learner) -> Callable[[], torch.Tensor]:
-    """`step`, a function without arguments that changes `learner`, recorded as one CUDA graph: replayed without launch costs.
-
-    Recording needs a few steps on a stream of their own first; what they change, random state included, is put back.
-    """
-    device = learner.decay.device
-    before, randomness = copy.deepcopy(learner.state_dict()), random_state(device)
-    stream = torch.cuda.Stream()
-    stream.wait_stream(torch.cuda.current_stream())
-    with torch.cuda.stream(stream):
-        for _ in range(3):
-            step()
-    torch.cuda.current_stream().wait_stream(stream)
-    put_back(learner.state_dict(), before)
-    set_random_state(randomness, device)
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
-        result = step()
-
-    def replay() -> torch.Tensor:
-        graph.replay()
-        return result
-
-    return replay
-
-
-def put_back(live: dict, saved: dict) -> None:
-    """Give the tensors of the state `live` their values in `saved`, in place. One that `saved` lacks is an optimizer's: zero.
-
-    Loading `saved` would not do before a recording: it takes away what Adam sets up at its first step, which would then be set
-    up anew, and so set to zero, at every replay.
-    """
-    for name, value in live.items():
-        if isinstance(value, torch.Tensor):
-            value.copy_(saved[name]) if name in saved else value.zero_()
-        elif isinstance(value, dict):
-            put_back(value, saved.get(name, {}))
-
-
-class Interval:
-    """What is measured between two lines of the log: the sums of MEASURED, and the seconds of training."""
-
-    def __init__(self, device: torch.device) -> None:
-        self.sums, self.steps, self.began = torch.zeros(len(MEASURED), device=device), 0, time.perf_counter()
-
-    def add(self, measured: torch.Tensor) -> None:
-        self.sums += measured
-        self.steps += 1
-
-    def end(self) -> tuple[dict[str, float], float]:
-        """Returns MEASURED averaged over the steps, name to value, and the seconds since the interval began."""
-        means = (self.sums / self.steps).tolist()  # waits for the GPU, so that the clock is read when the work is done
-        return dict(zip(MEASURED, means)), time.perf_counter() - self.began
-
-
-def train(
-    run: RunDirectory,
-    photos: q3_samplers.Photos,
-    options: dict,
-    device: torch.device,
-    checkpoint_minutes: float,
-    log_every: int,
-) -> None:
-    """Train as `options` say, from run's checkpoint if it holds one.
-
-    A line of log every `log_every` generator steps; with the first of them that comes `checkpoint_minutes` of training after
-    the last, and at the end, a checkpoint, a picture of samples and their distance from held-out images.
-    """
-    torch.manual_seed(options["seed"])
-    learner = Learner(options, device)
-    done, seconds, steps = 0, 0.0, options["generator_steps"]
-    if (state := run.resume(options)) is not None:
-        learner.load_state_dict(state)
-        set_random_state(state["random_state"], device)
-        done, seconds = state["generator_step"], state["train_seconds"]
-        print(f"resuming after step {done} of {steps}", flush=True)
-    training, held_out = q3_samplers.hold_out(photos.images, options["held_out"])
-    training = training.to(device)
-
-    def step() -> torch.Tensor:
-        return learner.step(training)
-
-    if device.type == "cuda" and done < steps:
-        learner.set_rates(done)
-        step = captured(step, learner)
-    saved_at, interval = seconds, Interval(device)
-    for number in tqdm(range(done, steps), "generator steps", steps, initial=done, leave=False, disable=None):
-        learner.set_rates(number)
-        interval.add(step())
-        if (number + 1) % log_every and number + 1 != steps:
-            continue
-        means, lasted = interval.end()
-        seconds += lasted
-        entry = {"dataset": photos.name, "generator_step": number + 1, **means, "seconds": round(seconds, 2)}
-        entry["steps_per_second"] = interval.steps / lasted
-        check_finite(learner, entry)
-        if seconds - saved_at >= 60 * checkpoint_minutes or number + 1 == steps:
-            entry |= measure(run, learner, training, held_out, number + 1)
-            run.log(entry)
-            progress = {"generator_step": number + 1, "train_seconds": seconds, "random_state": random_state(device)}
-            run.save({"options": options, **progress, **learner.state_dict()})
-            save_generator(run, learner.average, options, number + 1, seconds)
-            saved_at = seconds
-            report(entry, steps)
-        else:
-            run.log(entry)
-        interval = Interval(device)
-
-
-def save_generator(run: RunDirectory, generator: Generator, options: dict, step: int, seconds: float) -> None:
-    """Write GENERATOR: weights, and the options and steps that made them."""
-    origin = {**options, "generator_step": step, "train_seconds": round(seconds, 1)}
-    del origin["data_file"]  # where it lay is nobody's business
-    exploration.save_generator(run.folder / GENERATOR, generator, origin)
-
-
-def check_finite(learner: Learner, entry: dict) -> None:
-    """UserError if training has exploded."""
-    if not (math.isfinite(sum(entry[name] for name in MEASURED)) and learner.is_finite()):
-        raise UserError(
-            f"the networks are no longer finite by generator step {entry['generator_step']}; the last checkpoint is kept; "
-            "start again with a smaller --learning-rate and --critic-learning-rate"
-        )
+    fit(
+        learner,
+        run,
+        options,
+        device,
+        state=run.resume(options),
+        label={"dataset": photos.name},
+        log_every=options.log_every,
+        checkpoint_minutes=options.checkpoint_minutes,
+        measure=lambda step: measure(run, learner, held_out, step),
+        export=save_generator,
+    )
 
 
 @torch.no_grad()
-def measure(run: RunDirectory, learner: Learner, training: torch.Tensor, held_out: torch.Tensor, step: int) -> dict[str, float]:
+def measure(run: RunDirectory, learner: Learner, held_out: torch.Tensor, step: int) -> dict[str, float]:
     """The slow measurements of a checkpoint, on noise and directions that are always the same, and the picture of samples.
 
     critic_gap: E[f] of training images less E[f] of held-out ones. The estimate of W1 less this is the critic's estimate on
     images it was not trained on, which falls behind as it learns images by heart (Gulrajani et al. 2017, arXiv 1704.00028).
     """
-    seen, real = exploration.equally_many(training, held_out, learner.decay.device)
+    seen, real = exploration.equally_many(learner.images, held_out, learner.images.device)
     images = exploration.draw(learner.average, len(real))
     figures.image_grid(images[: exploration.FEWEST], run.figures / f"samples_{step:06d}.png")
-    batch_size = min(learner.options["batch_size"], len(real))
+    batch_size = min(learner.options.batch_size, len(real))
     return {
         "gradient_norm": gradient_norm_between(learner.critic, seen[:batch_size], images[:batch_size]),
         "critic_gap": (learner.critic(seen).mean() - learner.critic(real).mean()).item(),
@@ -323,114 +69,60 @@ def gradient_norm_between(critic: Callable[[torch.Tensor], torch.Tensor], x: tor
         return gradient_norm(x, y, critic).mean().item()
 
 
-def report(entry: dict, steps: int) -> None:
-    left = entry["seconds"] / entry["generator_step"] * (steps - entry["generator_step"])
-    print(
-        f"step {entry['generator_step']:6d}/{steps}  W1 estimate {entry['wasserstein_estimate']:6.2f}"
-        f"  penalty {entry['lipschitz_penalty']:.3f}  gradient norm {entry['gradient_norm']:.2f}"
-        f"  sliced W {entry['sliced_wasserstein']:6.1f}  {entry['steps_per_second']:.2f} steps/s, {left / 60:.0f} min left",
-        flush=True,
-    )
+def load_photos(options: WGANOptions) -> q3_samplers.Photos:
+    """The images of --data-file if there is one, of SVHN's training file (`auto`, `svhn`), or the drawn stand-in."""
+    name = "train_32x32.mat"
+
+    def published() -> q3_samplers.Photos:
+        path = options.data_file or q3_samplers.find(options.data_dir, name)
+        if path is None:
+            folder = options.data_dir / q3_samplers.FOLDER
+            fetch(folder, {name: f"md5:{q3_samplers.MD5[name]}"}, q3_samplers.ADDRESSES)
+            path = folder / name
+        return q3_samplers.svhn(path)
+
+    if options.data_file is not None and not options.data_file.exists():
+        raise UserError(f"{options.data_file} is not there; name an SVHN .mat file, or leave out --data-file")
+    dataset = "svhn" if options.data_file is not None else options.dataset
+    what = "drawn digits; pictures and numbers are not those of SVHN"
+    return published_or_stand_in(dataset, published, q3_samplers.stand_in, q3_samplers.STAND_IN, what)
 
 
-def load_photos(dataset: str, data_file: str | Path | None, data_dir: Path) -> q3_samplers.Photos:
-    """The images to train on: of data_file if there is one, of SVHN's training file (`auto`, `svhn`), or the drawn stand-in."""
-    try:
-        if data_file is not None:
-            return q3_samplers.svhn(data_file)
-        if dataset != q3_samplers.STAND_IN:
-            name = "train_32x32.mat"
-            if q3_samplers.find(data_dir, name) is None:
-                fetch(q3_samplers.URL + name, data_dir / q3_samplers.FOLDER / name, f"md5:{q3_samplers.MD5[name]}")
-            return q3_samplers.svhn(q3_samplers.find(data_dir, name))
-    except DownloadError as error:
-        if dataset != "auto":
-            raise
-        print(f"WARNING: {error}", file=sys.stderr)
-        print(
-            "WARNING: going on with drawn digits instead, svhn-stand-in; pictures and numbers are not those of SVHN",
-            file=sys.stderr,
-            flush=True,
-        )
-    except FileNotFoundError as error:
-        raise UserError(f"{data_file} is not there; name an SVHN .mat file, or leave out --data-file") from error
-    except (OSError, ValueError) as error:
-        raise UserError(error) from error
-    return q3_samplers.stand_in()
+def could_be_on_published(recorded: WGANOptions, asked: WGANOptions) -> bool:
+    """Whether a run is on the stand-in, while there are photographs for what is asked now."""
+    found = asked.data_file or q3_samplers.find(asked.data_dir, "train_32x32.mat")
+    return recorded.dataset == q3_samplers.STAND_IN and found is not None
 
 
-def photos_of_run(options: dict, how: argparse.Namespace) -> q3_samplers.Photos:
+def photos_of_run(options: WGANOptions) -> q3_samplers.Photos:
     """The images that the run with these options was trained on. UserError if they are not the same any more."""
-    dataset = q3_samplers.STAND_IN if options["dataset"] == q3_samplers.STAND_IN else "svhn"
-    photos = load_photos(dataset, how.data_file or options["data_file"], how.data_dir)
-    if photos.digest != options["dataset_digest"]:
-        raise UserError(f"{how.run_dir} was trained on other images than {photos.name} holds now; name them by --data-file")
+    photos = load_photos(options)
+    if photos.digest != options.dataset_digest:
+        raise UserError(f"{options.run_dir} was trained on other images than {photos.name} holds now; name them by --data-file")
     return photos
 
 
-def photos_at_hand(how: argparse.Namespace) -> q3_samplers.Photos | None:
+def photos_at_hand(asked: WGANOptions) -> q3_samplers.Photos | None:
     """Images to compare a generator with that is not of this run, if it takes no download: Photos or None."""
-    found = (q3_samplers.find(how.data_dir, name) for name in q3_samplers.MD5)
-    data_file = how.data_file or next((path for path in found if path is not None), None)
-    if data_file is None and how.dataset != q3_samplers.STAND_IN:
-        print(f"no SVHN file in {how.data_dir}: shown without real images; --data-file names one", flush=True)
+    found = (q3_samplers.find(asked.data_dir, name) for name in q3_samplers.MD5)
+    data_file = asked.data_file or next((path for path in found if path is not None), None)
+    if data_file is None and asked.dataset != q3_samplers.STAND_IN:
+        print(f"no SVHN file in {asked.data_dir}: shown without real images; --data-file names one", flush=True)
         return None
-    return load_photos(how.dataset, data_file, how.data_dir)
+    return load_photos(replace(asked, data_file=data_file))
 
 
-def evaluate(run: RunDirectory, how: argparse.Namespace, options: dict | None, device: torch.device) -> None:
-    """Explore the generator of --generator, else of this run as of its last checkpoint, else the bundled one."""
-    own = how.generator is None and options is not None and (run.folder / GENERATOR).exists()
-    path = run.folder / GENERATOR if own else how.generator or exploration.BUNDLED
+def evaluate(run: RunDirectory, path: Path, photos: q3_samplers.Photos | None, epsilon: float, device: torch.device) -> None:
+    """Explore the generator in the file `path`, beside real images if there are any: figures and metrics.json."""
     generator, origin = exploration.load_generator(path)
     print(f"exploring {path}, trained on {origin.get('dataset', 'images it does not name')}", flush=True)
-    photos = photos_of_run(options, how) if own else photos_at_hand(how)
-    metrics = exploration.explore(run, generator.to(device), origin, photos, how.epsilon)
-    if own:
+    metrics = exploration.explore(run, generator.to(device), origin, photos, epsilon)
+    if photos and path == run.folder / GENERATOR:
         floor = metrics["sliced_wasserstein_floor"]
         figures.training_curves(run.read_log(), run.figures / "training.png", photos.name, floor)
     run.write_json("metrics.json", metrics)
-    exploration.report(metrics)
+    exploration.print_metrics(metrics)
     print(f"written to {run.folder}: metrics.json, figures/")
-
-
-def parse(argv: list[str] | None) -> tuple[argparse.Namespace, dict]:
-    """The command line of q3_solution.py: how to run, and the options that were named, apart."""
-    parser = Parser("Train a WGAN-LP on house numbers, then explore what it has learnt.", "runs/q3", PRESETS)
-    add = parser.add_argument
-    add("action", nargs="?", choices=("train", "evaluate"), default=None, help="one of the two (both)")
-    add(
-        "--dataset",
-        choices=("auto", "svhn", "svhn-stand-in"),
-        default="auto",
-        help="auto draws a stand-in where SVHN cannot be had",
-    )
-    add(
-        "--data-file",
-        type=file_path,
-        default=None,
-        help="an SVHN .mat file to take instead of --data-dir's train_32x32.mat",
-    )
-    add("--generator", type=file_path, default=None, help="weights to evaluate, of a run or of the handout's Generator")
-    add("--epsilon", type=positive_number, default=2.0, help="how far evaluate moves a latent dimension (2)")
-    add("--checkpoint-minutes", type=positive_number, default=5.0, help="of training between checkpoints (5)")
-    add("--log-every", type=positive_integer, default=50, help="generator steps between lines of log.jsonl (50)")
-    add("--generator-steps", type=positive_integer, help="of training")
-    add("--critic-updates", type=positive_integer, help="before each generator step")
-    add("--batch-size", type=positive_integer, help="images an update")
-    add("--learning-rate", type=positive_number, help="of the generator")
-    add("--critic-learning-rate", type=positive_number, help="of the critic")
-    add("--schedule", choices=("constant", "cosine"), help="of both learning rates")
-    add("--beta1", type=fraction, help="of Adam")
-    add("--beta2", type=fraction, help="of Adam")
-    add("--lipschitz-weight", type=positive_number, help="lambda of the penalty")
-    add("--average-decay", type=fraction, help="of the running average of the generator's weights")
-    add("--z-dim", type=positive_integer, help="latent dimensions")
-    add("--h-dim", type=positive_integer, help="channels of the widest layer of 16 x 16, in both networks")
-    add("--precision", choices=("float32", "bfloat16"), help="of the networks' products in training")
-    add("--held-out", type=fraction, help="of the images, at the end, kept for the distance")
-    hows = ("action", "dataset", "data_file", "generator", "epsilon", "checkpoint_minutes", "log_every")
-    return parser.split(argv, *hows)
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -439,38 +131,51 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _main(argv: list[str] | None) -> None:
-    how, given = parse(argv)
-    device = choose_device(how.device)
-    with RunDirectory(how.run_dir) as run:
-        goes_on = how.resume or how.action == "evaluate"
-        options = run.read_options("q3", KINDS) if goes_on else None
-        if options is not None:
-            check_options(given, options, run.folder)
-        elif how.action == "evaluate" and given:
-            option = "--" + next(iter(given)).replace("_", "-")
-            raise UserError(f"{run.folder} holds no run; leave out {option} to evaluate the bundled generator")
-        if how.action != "evaluate":
-            if options is None:
-                photos = load_photos(how.dataset, how.data_file, how.data_dir)
-                options = new_run_options(photos, how, given)
-                run.set_aside()
-                run.write_options(options, device)
-            else:
-                photos = photos_of_run(options, how)
-            print(
-                f"{photos.name} ({len(photos.images):,} images), preset {options['preset']}, seed {options['seed']}, "
-                f"on {device}, recorded in {run.folder}",
-                flush=True,
-            )
-            train(run, photos, options, device, how.checkpoint_minutes, how.log_every)
-        if how.action != "train":
-            evaluate(run, how, options, device)
+    given = parse(argv, "Train a WGAN-LP on house numbers, then explore what it has learnt.", PRESETS)
+    asked = new_options(given, PRESETS)
+    device = choose_device(asked.device)
+    with RunDirectory(asked.run_dir) as run:
+        if asked.action == "evaluate":
+            evaluate_only(run, asked, given, device)
+            return
+        options = run.resumed(asked, given, device, lengthen=True) if asked.resume else None
+        if options is None:
+            photos = load_photos(asked)
+            dataset = q3_samplers.STAND_IN if photos.name == q3_samplers.STAND_IN else "svhn"
+            options = replace(asked, dataset=dataset, dataset_digest=photos.digest)
+            exploration.blocks(photos, options.held_out)
+            run.begin(options, device)
+        else:
+            photos = photos_of_run(options)
+            if could_be_on_published(options, asked):
+                print(f"{run.folder} is on {photos.name}; SVHN is there now: without --resume a run on it starts", flush=True)
+        print(
+            f"{photos.name} ({len(photos.images):,} images), preset {options.preset}, seed {options.seed}, on {device}, "
+            f"recorded in {run.folder}",
+            flush=True,
+        )
+        train(run, photos, options, device)
+        if options.action != "train":
+            evaluate(run, asked.generator or run.folder / GENERATOR, photos, asked.epsilon, device)
 
 
-def new_run_options(photos: q3_samplers.Photos, how: argparse.Namespace, given: dict) -> dict:
-    """The options of a new run on these images. UserError if too few of them would be left on either side."""
-    data_file = None if how.data_file is None else str(how.data_file)
-    identity = {"question": "q3", "dataset": photos.name, "dataset_digest": photos.digest, "data_file": data_file}
-    options = {**identity, **new_options(given, PRESETS)}
-    exploration.split(photos, options["held_out"])
-    return options
+def evaluate_only(run: RunDirectory, asked: WGANOptions, given: dict[str, Any], device: torch.device) -> None:
+    """Explore the generator of --generator, else of the run that is there, else the bundled one.
+
+    A generator that is not the run's goes into a folder of its own, so that the run keeps its figures and metrics.
+    """
+    options = run.resumed(asked, given, device, lengthen=False) if asked.generator is None else None
+    if options is not None:
+        if not (run.folder / GENERATOR).exists():
+            raise UserError(f"{run.folder} has no {GENERATOR} yet; go on with train --resume, or name one by --generator")
+        evaluate(run, run.folder / GENERATOR, photos_of_run(options), asked.epsilon, device)
+        return
+    for field in fields(asked, "run", "length"):
+        if field.name in given and field.name != "dataset":
+            raise UserError(f"{run.folder} holds no run; leave out {flag(field.name)} to evaluate a generator that is trained")
+    path = asked.generator or exploration.BUNDLED
+    if run.checkpoint.exists():
+        with RunDirectory(run.folder / f"of-{path.stem}") as aside:
+            evaluate(aside, path, photos_at_hand(asked), asked.epsilon, device)
+    else:
+        evaluate(run, path, photos_at_hand(asked), asked.epsilon, device)

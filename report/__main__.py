@@ -81,7 +81,9 @@ def _data(measured: dict, reference: dict) -> str:
     """What was measured on which data, and whether the reference compares."""
     if "family" in measured:
         return html.escape(f"{divergences.FAMILIES[measured['family']].description}, preset {measured['preset']}")
-    sentence = f"Measured on <b>{html.escape(measured['dataset'])}</b>" if measured["dataset"] else "No real images on this machine"
+    sentence = (
+        f"Measured on <b>{html.escape(measured['dataset'])}</b>" if measured["dataset"] else "No real images on this machine"
+    )
     if "trained_on" in measured:
         sentence += f", with a generator trained on <b>{html.escape(str(measured['trained_on']))}</b>"
     if measured["dataset"] and measured["dataset"] != reference["dataset"]:
@@ -111,13 +113,13 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def resume(experiment: ModuleType, run_dir: Path, data_dir: Path) -> list[str]:
-    """["--resume"], or nothing if the run there is on a stand-in though the published files are in data_dir now."""
-    asked = replace(experiment.PRESETS["tuned"], run_dir=run_dir, data_dir=data_dir)
+def resume(experiment: ModuleType, **asked: Path | None) -> list[str]:
+    """["--resume"], or nothing if the run there is on a stand-in though the published files are there now, as asked."""
+    options = replace(experiment.PRESETS["tuned"], **asked)
     with contextlib.suppress(UserError):  # which the experiment itself will report
-        options = RunDirectory(run_dir).read_options(asked)
-        if options is not None and experiment.could_be_on_published(options):
-            print(f"the run in {run_dir} is on {options.dataset}; the published files are there now, so a new one starts")
+        recorded = RunDirectory(options.run_dir).read_options(options)
+        if recorded is not None and experiment.could_be_on_published(recorded, options):
+            print(f"{options.run_dir} is on {recorded.dataset}; the published files are there now, so a new run starts")
             return []
     return ["--resume"]
 
@@ -126,14 +128,20 @@ def main(argv: list[str] | None = None) -> int:
     """The command `python -m report`. Returns its exit code."""
     arguments = parse(argv)
     runs, data_dir = arguments.runs, Path(arguments.data_dir)
+    data_file = Path(arguments.data_file) if arguments.data_file else None
     svhn = ["--data-file", arguments.data_file] if arguments.data_file else []
     parts = [
-        ("1: a VAE on binarized MNIST, about 2 minutes", vae.main, "q1", resume(vae, runs / "q1", data_dir)),
+        ("1: a VAE on binarized MNIST, about 2 minutes", vae.main, "q1", resume(vae, run_dir=runs / "q1", data_dir=data_dir)),
         ("2: two divergences, about half a minute", divergences.main, "q2", ["--resume"]),
         ("3: exploring a generator, about half a minute", wgan.main, "q3", ["evaluate", *svhn]),
     ]
     if arguments.gan_steps:
-        gan = ["train", *resume(wgan, runs / "q3", data_dir), "--generator-steps", str(arguments.gan_steps)]
+        gan = [
+            "train",
+            *resume(wgan, run_dir=runs / "q3", data_dir=data_dir, data_file=data_file),
+            "--generator-steps",
+            str(arguments.gan_steps),
+        ]
         parts.insert(2, ("3: training a generator, seconds to hours", wgan.main, "q3", [*gan, *svhn]))
     began = time.perf_counter()
     print("Answering the assignment takes about 3 minutes on two cores; interrupted, the same command goes on where it was.")

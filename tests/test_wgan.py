@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
@@ -17,19 +18,21 @@ import torch
 from conftest import PROJECT
 
 import q3_samplers
-from experiments import exploration, figures, wgan
+from experiments import exploration, figures, wgan, wgan_learner
 from experiments.run import RunDirectory
 from model import Generator, ImageCritic
 from q3_solution import critic_loss, generator_loss
 
-CPU = torch.device("cpu")
 TINY = ("--h-dim", 2, "--z-dim", 5, "--batch-size", 4, "--generator-steps", 8, "--log-every", 2)
 OFTEN = ("--checkpoint-minutes", 1e-6)
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 
 
 def options(**changed):
-    return {**wgan.PRESETS["tuned"], "h_dim": 4, "z_dim": 6, "batch_size": 8, "generator_steps": 100, **changed}
+    return replace(wgan.PRESETS["tuned"], **{"h_dim": 4, "z_dim": 6, "batch_size": 8, "generator_steps": 100, **changed})
+
+
+NO_IMAGES = torch.zeros(8, 3, 32, 32, dtype=torch.uint8)
 
 
 @pytest.fixture(scope="session")
@@ -78,12 +81,12 @@ def same(first, second):
 
 def checkpoint(folder):
     state = torch.load(folder / "checkpoint.pt", weights_only=True)
-    return {part: state[part] for part in (*wgan.Learner.PARTS, "random_state")}
+    return {**state["learner"], "random_state": state["random_state"]}
 
 
 def log_without_times(folder):
     """What does not depend on the clock: neither times, nor what is measured at checkpoints only."""
-    kept = ("dataset", "generator_step", *wgan.MEASURED)
+    kept = ("dataset", "generator_step", "wasserstein_estimate", "lipschitz_penalty", "generator_loss")
     return [{name: entry[name] for name in kept} for entry in RunDirectory(folder).read_log()]
 
 
@@ -91,12 +94,12 @@ def test_handout_preset_is_the_handouts_recipe():
     preset = wgan.PRESETS["handout"]
     expected = dict(generator_steps=50_000, critic_updates=5, lipschitz_weight=10, batch_size=64, z_dim=100, h_dim=64)
     expected |= dict(learning_rate=1e-4, critic_learning_rate=1e-4, beta1=0.5, beta2=0.9, schedule="constant", average_decay=0)
-    assert expected.items() <= preset.items()
+    assert expected.items() <= asdict(preset).items()
 
 
 def test_each_step_moves_its_own_network_and_lowers_its_loss():
     torch.manual_seed(0)
-    learner = wgan.Learner(options(), CPU)
+    learner = wgan.Learner(options(), NO_IMAGES)
     learner.set_rates(0)
     x, z = torch.rand(8, 3, 32, 32) * 2 - 1, torch.randn(8, 6)
 
@@ -125,7 +128,7 @@ def test_each_step_moves_its_own_network_and_lowers_its_loss():
 def test_gradient_of_the_generator_step_is_the_plain_one():
     """Restricting backward to the generator changes nothing but the work done."""
     torch.manual_seed(0)
-    learner = wgan.Learner(options(), CPU)
+    learner = wgan.Learner(options(), NO_IMAGES)
     learner.set_rates(0)
     generator, critic, z = Generator(6, 4), ImageCritic(4), torch.randn(8, 6)
     generator.load_state_dict(learner.generator.state_dict())
@@ -142,10 +145,10 @@ def test_bfloat16_changes_the_losses_little_and_the_weights_kind_not_at_all(prec
     measured = []
     for kind in ("float32", precision):
         torch.manual_seed(0)
-        learner = wgan.Learner(options(precision=kind, h_dim=16), CPU)
+        learner = wgan.Learner(options(precision=kind, h_dim=16), NO_IMAGES)
         learner.set_rates(0)
-        images = torch.randint(256, (32, 3, 32, 32), dtype=torch.uint8)
-        measured.append(torch.stack([learner.step(images) for _ in range(5)]))
+        learner.images = torch.randint(256, (32, 3, 32, 32), dtype=torch.uint8)
+        measured.append(torch.stack([torch.stack([*learner.step().values()]) for _ in range(5)]))
         assert all(p.dtype == torch.float32 for p in (*learner.generator.parameters(), *learner.critic.parameters()))
     reference, other = measured
     assert torch.equal(reference, other) == (error == 0)
@@ -154,10 +157,10 @@ def test_bfloat16_changes_the_losses_little_and_the_weights_kind_not_at_all(prec
 
 
 def test_every_critic_update_has_fresh_images_and_fresh_noise(monkeypatch):
-    learner, seen = wgan.Learner(options(critic_updates=3), CPU), []
+    learner, seen = wgan.Learner(options(critic_updates=3), q3_samplers.stand_in(50).images), []
     monkeypatch.setattr(learner, "critic_step", lambda x, z: seen.append((x, z)) or torch.zeros(2))
     monkeypatch.setattr(learner, "generator_step", lambda z: seen.append((z, z)) or torch.zeros(()))
-    learner.step(q3_samplers.stand_in(50).images)
+    learner.step()
     assert len(seen) == 4
     noises = [z for _, z in seen]
     assert all(not torch.equal(a, b) for i, a in enumerate(noises) for b in noises[:i])
@@ -166,14 +169,14 @@ def test_every_critic_update_has_fresh_images_and_fresh_noise(monkeypatch):
 
 def test_average_follows_the_generator_by_its_decay():
     torch.manual_seed(0)
-    learner = wgan.Learner(options(average_decay=0.9), CPU)
+    learner = wgan.Learner(options(average_decay=0.9), q3_samplers.stand_in(50).images)
     before = {name: value.clone() for name, value in learner.average.state_dict().items()}
     learner.set_rates(10_000)
-    learner.step(q3_samplers.stand_in(50).images)
+    learner.step()
     now, average = learner.generator.state_dict(), learner.average.state_dict()
     for name in ("decoder.0.weight", "decoder.1.running_var"):
         torch.testing.assert_close(average[name], 0.9 * before[name] + 0.1 * now[name])
-    plain = wgan.Learner(options(average_decay=0.0), CPU)
+    plain = wgan.Learner(options(average_decay=0.0), NO_IMAGES)
     assert plain.average is plain.generator
 
 
@@ -182,22 +185,23 @@ def test_training_brings_the_generator_nearer_to_the_images():
     torch.manual_seed(0)
     images = torch.tensor([200, 90, 40], dtype=torch.uint8).view(1, 3, 1, 1).repeat(64, 1, 32, 32)
     images += torch.randint(0, 20, images.shape, dtype=torch.uint8)
-    learner = wgan.Learner(options(learning_rate=2e-3, critic_learning_rate=2e-3, schedule="constant", average_decay=0.0), CPU)
+    fast = options(learning_rate=2e-3, critic_learning_rate=2e-3, schedule="constant", average_decay=0.0)
+    learner = wgan.Learner(fast, images)
     real = q3_samplers.scale(images)
     before = (exploration.draw(learner.generator, 64).mean((0, 2, 3)) - real.mean((0, 2, 3))).abs().max()
-    for step in range(60):
-        learner.set_rates(step)
-        learner.step(images)
+    for step in range(1, 61):
+        learner.advance(step)
     after = (exploration.draw(learner.generator, 64).mean((0, 2, 3)) - real.mean((0, 2, 3))).abs().max()
     assert after < before / 2
 
 
 def test_critic_gap_is_what_the_critic_gives_training_images_more_than_held_out_ones(tmp_path):
-    learner = wgan.Learner(options(), CPU)
+    learner = wgan.Learner(options(), NO_IMAGES)
     learner.critic = lambda x: x.mean((1, 2, 3))  # brightness
     white, black = torch.full((60, 3, 32, 32), 255, dtype=torch.uint8), torch.zeros(50, 3, 32, 32, dtype=torch.uint8)
     with RunDirectory(tmp_path / "run") as run:
-        measured = wgan.measure(run, learner, white, black, 1)
+        learner.images = white
+        measured = wgan.measure(run, learner, black, 1)
     assert measured["critic_gap"] == pytest.approx(2)
     assert measured["gradient_norm"] == pytest.approx((3 * 32 * 32) ** -0.5, rel=1e-5)
 
@@ -209,7 +213,7 @@ def test_a_checkpoint_compares_as_many_images_as_the_floor_does(tmp_path, monkey
     monkeypatch.setattr(exploration, "average_distance", lambda *sets: counts.extend(map(len, sets)) or 0.0)
     training, held_out = q3_samplers.hold_out(q3_samplers.stand_in(200).images, 0.4)
     with RunDirectory(tmp_path / "run") as run:
-        wgan.measure(run, wgan.Learner(options(), CPU), training, held_out, 1)
+        wgan.measure(run, wgan.Learner(options(), training), held_out, 1)
     assert counts == [50, 50]
     assert exploration.compare(Generator(6, 4), training, held_out)["num_images"] == 50
 
@@ -244,7 +248,7 @@ def test_same_seed_same_bits_and_killed_runs_resume_to_them(q3, q3_process, tmp_
     assert 0 < len(RunDirectory(tmp_path / "killed").read_log()) < 15
     code, out, err = q3("train", "--run-dir", tmp_path / "killed", "--resume", "--log-every", 2, "--checkpoint-minutes", 9)
     assert (code, err) == (0, "")
-    assert "resuming after step" in out
+    assert "resuming after generator step" in out
     assert same(checkpoint(tmp_path / "whole"), checkpoint(tmp_path / "killed"))
     assert log_without_times(tmp_path / "whole") == log_without_times(tmp_path / "killed")
 
@@ -268,11 +272,11 @@ def test_interrupt_is_one_line(q3_process, tmp_path):
 
 
 def test_training_that_explodes_stops_and_keeps_the_last_good_checkpoint(q3, tmp_path, monkeypatch):
-    honest = wgan.learning_rate_at
-    monkeypatch.setattr(wgan, "learning_rate_at", lambda step, *rest: math.nan if step == 5 else honest(step, *rest))
+    honest = wgan_learner.learning_rate_at
+    monkeypatch.setattr(wgan_learner, "learning_rate_at", lambda step, *rest: math.nan if step == 5 else honest(step, *rest))
     code, _, err = q3("train", "--run-dir", tmp_path / "run", *TINY, *OFTEN)
     assert (code, err.count("\n")) == (2, 1)
-    assert "no longer finite by generator step 6" in err
+    assert "the generator is no longer finite by generator step 6" in err
     assert torch.load(tmp_path / "run" / "checkpoint.pt", weights_only=True)["generator_step"] == 4
     assert all(tensor.isfinite().all() for tensor in tensors(checkpoint(tmp_path / "run")).values())
 
@@ -302,14 +306,14 @@ def test_resume_insists_on_the_same_images(q3, tmp_path, data_file):
 
 
 def test_without_data_and_network_the_stand_in_is_named_everywhere(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(q3_samplers, "URL", "http://127.0.0.1:9/")
+    monkeypatch.setattr(q3_samplers, "ADDRESSES", ["http://127.0.0.1:9/"])
     monkeypatch.setattr(time, "sleep", lambda seconds: None)
     where = ["--data-dir", str(tmp_path / "data"), "--run-dir", str(tmp_path / "run")]
     assert wgan.main(["--dataset", "svhn", *where]) == 2
     assert "could not download" in capsys.readouterr().err
     assert wgan.main([*map(str, TINY), *where]) == 0
     out, err = capsys.readouterr()
-    assert err.count("going on with drawn digits instead, svhn-stand-in") == 1
+    assert err.count("going on with svhn-stand-in instead, drawn digits") == 1
     assert "svhn-stand-in" in out
     for name in ("options.json", "metrics.json", "log.jsonl"):
         assert (
@@ -320,6 +324,37 @@ def test_without_data_and_network_the_stand_in_is_named_everywhere(tmp_path, mon
             )["dataset"]
             == "svhn-stand-in"
         )
+
+
+def test_generator_is_made_again_when_a_kill_came_between(q3, tmp_path):
+    assert q3("train", "--run-dir", tmp_path / "run", *TINY)[0] == 0
+    made = (tmp_path / "run" / "generator.pt").read_bytes()
+    (tmp_path / "run" / "generator.pt").unlink()
+    code, _, err = q3("evaluate", "--run-dir", tmp_path / "run")
+    assert (code, err.count("\n")) == (2, 1)
+    assert "go on with train --resume" in err
+    assert q3("train", "--run-dir", tmp_path / "run", "--resume")[0] == 0
+    assert (tmp_path / "run" / "generator.pt").read_bytes() == made
+
+
+def test_a_longer_run_at_a_constant_rate_is_the_longer_run_to_the_bit(q3, tmp_path):
+    constant = (*TINY, "--preset", "handout")
+    assert q3("train", "--run-dir", tmp_path / "whole", *constant)[0] == 0
+    assert q3("train", "--run-dir", tmp_path / "run", *constant, "--generator-steps", 4)[0] == 0
+    code, out, err = q3("train", "--run-dir", tmp_path / "run", "--resume", "--generator-steps", 8)
+    assert (code, err) == (0, "")
+    assert "resuming after generator step 4 of 8" in out
+    assert same(checkpoint(tmp_path / "whole"), checkpoint(tmp_path / "run"))
+
+
+def test_evaluating_their_generator_leaves_the_own_figures_and_metrics_alone(q3, tmp_path):
+    assert q3("--run-dir", tmp_path / "run", *TINY)[0] == 0
+    own = {path: path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file()}
+    torch.save(Generator(7, 3).state_dict(), tmp_path / "theirs.pt")
+    assert q3("evaluate", "--run-dir", tmp_path / "run", "--generator", tmp_path / "theirs.pt")[0] == 0
+    assert {path: path.read_bytes() for path in own} == own
+    assert (tmp_path / "run" / "of-theirs" / "metrics.json").exists()
+    assert (tmp_path / "run" / "of-theirs" / "figures" / "samples.png").exists()
 
 
 @pytest.mark.parametrize(
@@ -464,31 +499,8 @@ def test_foreign_weights_are_refused_and_never_executed(q3, tmp_path, write):
     assert not (tmp_path / "hacked").exists()
 
 
-@pytest.mark.parametrize("steps_before", [0, 2])
-def test_steps_are_put_back_in_place_as_if_they_had_not_been(steps_before):
-    images = torch.randint(256, (32, 3, 32, 32), dtype=torch.uint8)
-    states = []
-    for detour in (False, True):
-        torch.manual_seed(0)
-        learner = wgan.Learner(options(), CPU)
-        learner.set_rates(0)
-        for _ in range(steps_before):
-            learner.step(images)
-        if detour:
-            before, randomness = copy.deepcopy(learner.state_dict()), torch.get_rng_state()
-            learner.step(images)
-            addresses = {path: tensor.data_ptr() for path, tensor in tensors(learner.state_dict()).items()}
-            learner.step(images)
-            wgan.put_back(learner.state_dict(), before)
-            torch.set_rng_state(randomness)
-            assert addresses == {path: tensor.data_ptr() for path, tensor in tensors(learner.state_dict()).items()}
-        learner.step(images)
-        states.append(learner.state_dict())
-    assert same(*states)
-
-
 def test_a_state_from_another_device_fits_this_one():
-    learner = wgan.Learner(options(), CPU)
+    learner = wgan.Learner(options(), NO_IMAGES)
     state = copy.deepcopy(learner.state_dict())
     for group in state["critic_optimizer"]["param_groups"]:
         group["capturable"] = True  # as on a GPU
@@ -497,19 +509,15 @@ def test_a_state_from_another_device_fits_this_one():
 
 
 @needs_gpu
-def test_captured_step_is_the_eager_one():
+def test_recorded_steps_are_the_eager_ones():
     images = q3_samplers.stand_in(100).images.cuda()
     results = []
-    for capture in (False, True):
+    for eager in (False, True):
         torch.manual_seed(0)
-        learner = wgan.Learner(options(schedule="constant"), torch.device("cuda"))
-        learner.set_rates(0)
-
-        def step(learner=learner):
-            return learner.step(images)
-
-        replay = wgan.captured(step, learner) if capture else step
-        results.append(torch.stack([replay().clone() for _ in range(5)]))
+        learner = wgan.Learner(options(schedule="constant"), images)
+        if eager:
+            learner._recorded = learner.step
+        results.append(torch.stack([torch.stack([*learner.advance(n).values()]) for n in range(1, 6)]))
     torch.testing.assert_close(results[0], results[1], rtol=0.02, atol=0.02)
 
 

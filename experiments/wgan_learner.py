@@ -1,0 +1,155 @@
+"""The two networks of WGAN-LP, the step that trains them, and the options that shape it."""
+
+import copy
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import q3_samplers
+from experiments.cuda_graph import captured
+from experiments.options import Options, file_path, fraction, option
+from experiments.training import average_decay_at, first_not_finite, learning_rate_at, set_learning_rate, update_average
+from model import Generator, ImageCritic
+from q3_solution import critic_loss, generator_loss
+
+
+@dataclass(frozen=True)
+class WGANOptions(Options):
+    """What question 3 can be asked for; the defaults are the tuned preset, for an hour or two on a CPU."""
+
+    question = "q3"
+
+    action: str = option("", "one of the two (both)", choices=("train", "evaluate"), scope="command")
+    run_dir: Path = option(Path("runs/q3"), "where the run is recorded", scope="command")
+    dataset: str = option(
+        "auto", "auto draws a stand-in where SVHN cannot be had", choices=("auto", "svhn", q3_samplers.STAND_IN)
+    )
+    dataset_digest: str = option("", "SHA-256 of the images", scope="record")
+    data_file: Path | None = option(None, "an SVHN .mat file instead of --data-dir's", file_path, scope="place")
+    generator: Path | None = option(None, "weights to evaluate, of a run or of the handout's", file_path, scope="command")
+    epsilon: float = option(2.0, "how far evaluate moves a latent dimension", scope="command")
+    checkpoint_minutes: float = option(5.0, "of training between checkpoints", scope="command")
+    log_every: int = option(50, "generator steps between lines of log.jsonl", scope="command")
+    generator_steps: int = option(8_000, "of training", scope="length")
+    critic_updates: int = option(5, "before each generator step")
+    batch_size: int = option(64, "images an update")
+    learning_rate: float = option(4e-4, "of the generator")
+    critic_learning_rate: float = option(4e-4, "of the critic")
+    beta1: float = option(0.5, "of Adam", fraction)
+    beta2: float = option(0.9, "of Adam", fraction)
+    lipschitz_weight: float = option(10.0, "lambda of the penalty")
+    average_decay: float = option(0.999, "of the running average of the generator's weights, 0 for none", fraction)
+    z_dim: int = option(100, "latent dimensions")
+    h_dim: int = option(64, "channels of the widest layer of 16 x 16, in both networks")
+    precision: str = option("float32", "of the networks' products in training", choices=("float32", "bfloat16"))
+    held_out: float = option(0.2, "of the images, at the end, kept for the distance", fraction)
+
+
+RATES: dict[str, Any] = dict(learning_rate=1e-4, critic_learning_rate=1e-4, schedule="constant")
+HANDOUT = WGANOptions(preset="handout", generator_steps=50_000, average_decay=0.0, **RATES)
+PRESETS = {"tuned": WGANOptions(), "handout": HANDOUT}
+
+
+class Learner:
+    """What training on images, uint8, changes: generator, critic, their optimizers, and the average generator, which draws."""
+
+    PARTS = ("generator", "critic", "average", "generator_optimizer", "critic_optimizer")
+
+    def __init__(self, options: WGANOptions, images: torch.Tensor) -> None:
+        self.options, self.images, device = options, images, images.device
+        layout: dict[str, Any] = {"device": device, "memory_format": torch.channels_last}  # what convolutions are fastest on
+        self.generator = Generator(options.z_dim, options.h_dim).to(**layout)
+        self.critic = ImageCritic(options.h_dim).to(**layout)
+        self.average = copy.deepcopy(self.generator) if options.average_decay else self.generator
+        self.generator_optimizer = self._adam(self.generator)
+        self.critic_optimizer = self._adam(self.critic)
+        self.decay = torch.zeros((), device=device)
+        self._recorded: Callable[[], dict[str, torch.Tensor]] | None = None
+
+    def _adam(self, network: torch.nn.Module) -> torch.optim.Adam:
+        device = next(network.parameters()).device
+        return torch.optim.Adam(
+            network.parameters(),
+            lr=torch.zeros((), device=device),  # a tensor, so that a recorded step reads the rate of the day
+            betas=(self.options.beta1, self.options.beta2),
+            fused=True,
+            capturable=device.type == "cuda",
+        )
+
+    def noise(self) -> torch.Tensor:
+        """One batch of latents from the prior, (batch_size, z_dim)."""
+        return torch.randn(self.options.batch_size, self.options.z_dim, device=self.decay.device)
+
+    def output(self, network: torch.nn.Module, x: torch.Tensor) -> torch.Tensor:
+        """network(x) by products of the precision asked for. Weights, the result and all that is made of it are float32."""
+        with torch.autocast(x.device.type, torch.bfloat16, enabled=self.options.precision == "bfloat16"):
+            return network(x).float()
+
+    def advance(self, number: int) -> dict[str, torch.Tensor]:
+        """Generator step `number`, on a GPU recorded at the first and replayed from then on. Returns what step returns."""
+        self.set_rates(number - 1)
+        if self.images.device.type != "cuda":
+            return self.step()
+        self._recorded = self._recorded or captured(self.step, self.state_dict, self.images.device)
+        return self._recorded()
+
+    def set_rates(self, step: int) -> None:
+        """Put the learning rates and the average's decay where step >= 0 wants them."""
+        options = self.options
+        for optimizer, rate in (
+            (self.generator_optimizer, options.learning_rate),
+            (self.critic_optimizer, options.critic_learning_rate),
+        ):
+            set_learning_rate(optimizer, learning_rate_at(step, options.generator_steps, rate, options.schedule))
+        self.decay.fill_(average_decay_at(step, options.average_decay))
+
+    def step(self) -> dict[str, torch.Tensor]:
+        """Several critic steps, each on fresh images and fresh noise, then one generator step. Returns scalars, name to value.
+
+        The critic's are averaged over its steps.
+        """
+        measured = []
+        for _ in range(self.options.critic_updates):
+            rows = torch.randint(len(self.images), (self.options.batch_size,), device=self.images.device)
+            x = q3_samplers.scale(self.images.index_select(0, rows)).contiguous(memory_format=torch.channels_last)
+            measured.append(self.critic_step(x, self.noise()))
+        loss = self.generator_step(self.noise())
+        update_average(self.average, self.generator, self.decay)
+        estimate, penalty = torch.stack(measured).mean(0)
+        return {"wasserstein_estimate": estimate, "lipschitz_penalty": penalty, "generator_loss": loss}
+
+    def critic_step(self, x: torch.Tensor, z: torch.Tensor) -> torch.Tensor:
+        """One step of Adam down the critic's loss on images x and the generator's from z. Returns (2,), its parts."""
+        with torch.no_grad():
+            y = self.output(self.generator, z)
+        loss = critic_loss(x, y, partial(self.output, self.critic), self.options.lipschitz_weight)
+        self.critic_optimizer.zero_grad()
+        loss.total.backward()
+        self.critic_optimizer.step()
+        return torch.stack([loss.wasserstein_estimate, loss.lipschitz_penalty]).detach()
+
+    def generator_step(self, z: torch.Tensor) -> torch.Tensor:
+        """One step of Adam down the generator's loss at z; the critic only passes gradients on. Returns the loss, a scalar."""
+        loss = generator_loss(self.output(self.generator, z), partial(self.output, self.critic))
+        self.generator_optimizer.zero_grad()
+        loss.backward(inputs=list(self.generator.parameters()))
+        self.generator_optimizer.step()
+        return loss.detach()
+
+    def first_not_finite(self) -> str | None:
+        return first_not_finite({"generator": self.generator, "critic": self.critic})
+
+    def state_dict(self) -> dict[str, Any]:
+        return {part: getattr(self, part).state_dict() for part in self.PARTS}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        for part in self.PARTS:
+            getattr(self, part).load_state_dict(state[part])
+        for optimizer in (self.generator_optimizer, self.critic_optimizer):
+            for group in optimizer.param_groups:  # as the device wants them, not the one that the state was saved on
+                group["lr"] = group["lr"].to(self.decay.device)
+                group["capturable"] = self.decay.device.type == "cuda"
