@@ -12,7 +12,8 @@ from pathlib import Path
 import torch
 
 from benchmarks import divergences, vae, wgan
-from experiments.run import choose_device, command, file_path, positive_integer, versions, write_atomically
+from experiments.options import choose_device, command, file_path, positive_integer
+from experiments.run import versions, write_atomically
 
 QUESTIONS = {"vae": vae.compare, "divergences": divergences.compare, "wgan": wgan.compare}
 HEAD = "| what | against | theirs | ours | times faster |\n|---|---|---|---|---|"

@@ -10,9 +10,10 @@ import torch
 
 from benchmarks.comparison import Comparison
 from experiments import divergences
-from model import Critic, CriticBank
+from model import Critic
+from q2_samplers import FAMILIES
 
-THETAS = divergences.FAMILIES["segments"].thetas
+THETAS = FAMILIES["segments"].thetas
 
 
 def plain_sampler(x: float, batch_size: int) -> Iterator[np.ndarray]:
@@ -21,37 +22,31 @@ def plain_sampler(x: float, batch_size: int) -> Iterator[np.ndarray]:
         yield np.array([(x, random.uniform(0, 1)) for _ in range(batch_size)])
 
 
-def plain(recipe: dict, iterations: int) -> float:
+def plain(recipe: divergences.DivergenceOptions, iterations: int) -> float:
     """Seconds per critic and iteration of the handout's loop, one critic for each objective."""
     seconds = 0.0
     for objective in divergences.OBJECTIVES:
         critic = Critic()
-        optimizer = {"sgd": torch.optim.SGD, "adam": torch.optim.Adam}[recipe["optimizer"]](critic.parameters(), lr=1e-4)
-        p, q = plain_sampler(0, recipe["batch_size"]), plain_sampler(1, recipe["batch_size"])
+        optimizer = {"sgd": torch.optim.SGD, "adam": torch.optim.Adam}[recipe.optimizer](critic.parameters(), lr=1e-4)
+        p, q = plain_sampler(0, recipe.batch_size), plain_sampler(1, recipe.batch_size)
         began = time.perf_counter()
         for _ in range(iterations):
             x, y = torch.tensor(next(p), dtype=torch.float32), torch.tensor(next(q), dtype=torch.float32)
             optimizer.zero_grad()
-            divergences.critic_loss(objective, x, y, critic, 50.0).backward()
+            divergences.objective_loss(objective, x, y, critic, 50.0).backward()
             optimizer.step()
         seconds += time.perf_counter() - began
     return seconds / iterations
 
 
-def ours(recipe: dict, iterations: int) -> float:
+def ours(recipe: divergences.DivergenceOptions, iterations: int) -> float:
     """The same for a bank of 21 critics, batches from our samplers."""
     seconds = 0.0
     for objective in divergences.OBJECTIVES:
-        bank = CriticBank([Critic() for _ in THETAS])
-        optimizer = divergences.make_optimizer(bank, {**recipe, "learning_rate": 1e-4})
-        sampler, batch_size = divergences.q2_samplers.distribution1, recipe["batch_size"]
-        p = divergences.stream(sampler, [0.0] * len(THETAS), batch_size, "cpu")
-        q = divergences.stream(sampler, THETAS, batch_size, "cpu")
+        learner = divergences.Learner(objective, recipe, "cpu")
         began = time.perf_counter()
-        for _ in range(iterations):
-            optimizer.zero_grad()
-            divergences.critic_loss(objective, next(p), next(q), bank, 50.0).backward()
-            optimizer.step()
+        for iteration in range(1, iterations + 1):
+            learner.advance(iteration)
         seconds += time.perf_counter() - began
     return seconds / iterations / len(THETAS)
 
@@ -59,7 +54,7 @@ def ours(recipe: dict, iterations: int) -> float:
 def compare(arguments: argparse.Namespace) -> Iterator[Comparison]:
     """An iteration of both objectives for one critic, under either recipe."""
     for recipe in divergences.PRESETS["segments"].values():
-        batch_size, optimizer = recipe["batch_size"], recipe["optimizer"]
+        batch_size, optimizer = recipe.batch_size, recipe.optimizer
         turns = [(plain(recipe, 40), ours(recipe, max(2, 160 // batch_size))) for _ in range(arguments.rounds)]
         what = f"an iteration of a critic of question 2, batch {batch_size}, {optimizer}, in a bank of {len(THETAS)}"
         yield Comparison(what, "plain loop", *map(list, zip(*turns)))

@@ -32,13 +32,13 @@ def elbo(weights: Weights, x: jax.Array, eps: jax.Array) -> jax.Array:
 
 def adam_step(weights: Weights, state: Adam, gradient: Weights) -> tuple[Weights, Adam]:
     """One step up the gradient (Kingma & Ba 2015, arXiv 1412.6980, algorithm 1)."""
-    beta1, beta2 = HANDOUT["beta1"], HANDOUT["beta2"]
+    beta1, beta2 = HANDOUT.beta1, HANDOUT.beta2
     step, m, v = state[0] + 1, *state[1:]
     m = jax.tree.map(lambda m, g: beta1 * m + (1 - beta1) * g, m, gradient)
     v = jax.tree.map(lambda v, g: beta2 * v + (1 - beta2) * g**2, v, gradient)
 
     def ascend(w: jax.Array, m: jax.Array, v: jax.Array) -> jax.Array:
-        return w + HANDOUT["learning_rate"] * (m / (1 - beta1**step)) / (jnp.sqrt(v / (1 - beta2**step)) + EPSILON)
+        return w + HANDOUT.learning_rate * (m / (1 - beta1**step)) / (jnp.sqrt(v / (1 - beta2**step)) + EPSILON)
 
     return jax.tree.map(ascend, weights, m, v), (step, m, v)
 
@@ -47,7 +47,7 @@ def adam_step(weights: Weights, state: Adam, gradient: Weights) -> tuple[Weights
 def train_epoch(weights: Weights, state: Adam, x: jax.Array, key: jax.Array) -> tuple[Weights, Adam]:
     """One pass over x (n, 784) in a new order; the last n mod 64 images of it are left out: a scan needs equal batches."""
     order, noise = jax.random.split(key)
-    batch_size = HANDOUT["batch_size"]
+    batch_size = HANDOUT.batch_size
     batches = jax.random.permutation(order, len(x))[: len(x) // batch_size * batch_size].reshape(-1, batch_size)
 
     def step(carry: tuple[Weights, Adam], rows_and_key: tuple[jax.Array, jax.Array]) -> tuple[tuple[Weights, Adam], None]:

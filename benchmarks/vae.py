@@ -15,6 +15,7 @@ from torch.utils.data import DataLoader
 
 from benchmarks.comparison import Comparison
 from experiments import vae
+from experiments.likelihood import evaluate_elbo
 from model import VAE
 from q1_samplers import Digits
 
@@ -67,12 +68,12 @@ class Ours:
     """The loop of experiments/vae.py under a preset."""
 
     def __init__(self, digits: Digits, preset: str) -> None:
-        self.digits, self.learner, self.epochs = digits, vae.Learner(vae.PRESETS[preset], "cpu"), 0
+        self.digits, self.learner, self.epochs = digits, vae.Learner(vae.PRESETS[preset], digits.train), 0
 
     def epoch(self) -> float:
         self.epochs += 1
-        self.learner.train_epoch(self.digits.train, self.epochs)
-        return vae.evaluate_elbo(self.learner.average, self.digits.valid).mean().item()
+        self.learner.advance(self.epochs)
+        return evaluate_elbo(self.learner.average, self.digits.valid).mean().item()
 
 
 def matrix_products(images: int, batch_size: int = 64) -> float:

@@ -6,6 +6,7 @@ At the handout's hyperparameters. Speed does not depend on what the images show,
 import argparse
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 
 import torch
 from torch.utils.data import DataLoader, TensorDataset
@@ -43,7 +44,7 @@ class Plain:
         return torch.clamp(gradient.view(len(x), -1).norm(dim=1) - 1, min=0).pow(2).mean()
 
     def step(self) -> None:
-        for _ in range(HANDOUT["critic_updates"]):
+        for _ in range(HANDOUT.critic_updates):
             x = next(self.batches)[0].to(self.device)
             y = self.generator(torch.randn(len(x), 100, device=self.device)).detach()
             loss = self.critic(y).mean() - self.critic(x).mean() + 10 * self.penalty(x, y)
@@ -60,32 +61,25 @@ class Ours:
     """The loop of experiments/wgan.py, with the running average of the weights that the tuned preset keeps."""
 
     def __init__(self, images: torch.Tensor, device: torch.device, precision: str = "float32") -> None:
-        self.learner = wgan.Learner({**HANDOUT, "average_decay": 0.999, "precision": precision}, device)
-        images = images.to(device)
-
-        def step() -> torch.Tensor:
-            return self.learner.step(images)
-
-        self.replay = wgan.captured(step, self.learner) if device.type == "cuda" else step
+        self.learner = wgan.Learner(replace(HANDOUT, average_decay=0.999, precision=precision), images.to(device))
         self.number = 0
 
     def step(self) -> None:
-        self.learner.set_rates(self.number)
-        self.replay()
         self.number += 1
+        self.learner.advance(self.number)
 
 
 class Arithmetic:
     """Forward and backward of both networks as often as a step needs them: no draws of images or noise, no optimizer."""
 
     def __init__(self, images: torch.Tensor, device: torch.device) -> None:
-        self.learner = wgan.Learner(HANDOUT, device)
+        self.learner = wgan.Learner(HANDOUT, images[:64].to(device))
         x = images[:64].to(device).float() / 127.5 - 1
         self.x, self.z = x.contiguous(memory_format=torch.channels_last), self.learner.noise()
 
     def step(self) -> None:
         critic, generator = self.learner.critic, self.learner.generator
-        for _ in range(HANDOUT["critic_updates"]):
+        for _ in range(HANDOUT.critic_updates):
             with torch.no_grad():
                 y = generator(self.z)
             critic.zero_grad()
@@ -117,9 +111,9 @@ def compare(arguments: argparse.Namespace) -> Iterator[Comparison]:
         contender.step()
     turns = [[seconds_per_step(contender, device) for contender in contenders] for _ in range(arguments.rounds)]
     plain, ours, in_bfloat16, arithmetic = map(list, zip(*turns))
-    what = f"a generator step of question 3, {HANDOUT['critic_updates']} critic updates, batch {HANDOUT['batch_size']}"
+    what = f"a generator step of question 3, {HANDOUT.critic_updates} critic updates, batch {HANDOUT.batch_size}"
     yield Comparison(what, "plain loop", plain, ours)
     yield Comparison(what, "the networks alone", arithmetic, ours)
     yield Comparison(f"{what}, in bfloat16", "ours in float32", ours, in_bfloat16)
-    whole, steps = f"all {HANDOUT['generator_steps']:,} generator steps, reckoned", HANDOUT["generator_steps"]
+    whole, steps = f"all {HANDOUT.generator_steps:,} generator steps, extrapolated", HANDOUT.generator_steps
     yield Comparison(whole, "plain loop", [steps * seconds for seconds in plain], [steps * seconds for seconds in ours])

@@ -219,6 +219,8 @@ def _main(argv: list[str] | None) -> None:
         if options is None:
             options = replace(asked, dataset=digits.name, dataset_digest=digits.digest)
             run.begin(options, device)
+        elif digits.digest != options.dataset_digest:
+            raise UserError(f"{run.folder} was trained on other digits than {digits.name} holds now; name another --run-dir")
         elif could_be_on_published(options, asked):
             print(f"{run.folder} is on {digits.name}; the published files are there now: without --resume a run on them starts")
         print(f"{digits.name}, preset {options.preset}, seed {options.seed}, on {device}, recorded in {run.folder}", flush=True)

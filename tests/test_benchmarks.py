@@ -45,17 +45,19 @@ def test_what_is_no_benchmark_is_refused(capsys):
 BOTH_ELBOS = """
 import jax.numpy, torch
 from benchmarks import jax_vae
-from experiments import vae
+from experiments.likelihood import elbo_of
 from model import VAE
 
 model, x, eps = VAE(), torch.rand(5, 784).round(), torch.randn(5, 100)
 weights = {name: jax.numpy.asarray(weight.detach().numpy()) for name, weight in model.named_parameters()}
-print(float(jax_vae.elbo(weights, x.numpy(), eps.numpy())), vae.elbo(model, x, eps[None]).mean().item())
+print(float(jax_vae.elbo(weights, x.numpy(), eps.numpy())), elbo_of(model, x, eps[None]).mean().item())
 """
 
 
 @pytest.mark.skipif(importlib.util.find_spec("jax") is None, reason="needs JAX, which is no dependency")
 def test_jax_measures_our_elbo():
-    told = subprocess.run([sys.executable, "-c", BOTH_ELBOS], cwd=PROJECT, capture_output=True, text=True, check=True)
-    theirs, ours = map(float, told.stdout.split())  # in a process of its own: JAX's threads do not go with other tests' forks
+    printed = subprocess.run([sys.executable, "-c", BOTH_ELBOS], cwd=PROJECT, capture_output=True, text=True, check=True)
+    theirs, ours = map(
+        float, printed.stdout.split()
+    )  # in a process of its own: JAX's threads do not go with other tests' forks
     assert theirs == pytest.approx(ours, rel=1e-5)

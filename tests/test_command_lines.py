@@ -9,7 +9,7 @@ import torch
 
 import q1_samplers
 import q3_samplers
-from experiments import divergences, exploration, vae, wgan
+from experiments import divergences, exploration, figures, vae, wgan
 from experiments.options import make_parser
 from model import Generator
 
@@ -57,11 +57,13 @@ def q3(around, monkeypatch):
     """The files named are really read, but nothing is trained or explored, and what nobody named is made up."""
     bundled, load_generator = (Generator(2, 1), {"dataset": "svhn"}), exploration.load_generator
     photos, svhn = q3_samplers.Photos("svhn", "digest", torch.zeros(320, 1, 1, 1), torch.zeros(320)), q3_samplers.svhn
-    monkeypatch.setattr(q3_samplers, "svhn", lambda path: photos if path is None else svhn(path))
+    monkeypatch.setattr(q3_samplers, "svhn", lambda path: photos if path.name == "train_32x32.mat" else svhn(path))
     monkeypatch.setattr(q3_samplers, "stand_in", lambda: photos._replace(name=q3_samplers.STAND_IN))
-    monkeypatch.setattr(exploration, "load_generator", lambda p: bundled if p == exploration.BUNDLED else load_generator(p))
-    monkeypatch.setattr(exploration, "explore", lambda *_: {})
-    for module, name in ((wgan, "fetch"), (wgan, "train"), (exploration, "report")):
+    made = ("generator.pt", exploration.BUNDLED.name)
+    monkeypatch.setattr(exploration, "load_generator", lambda path: bundled if path.name in made else load_generator(path))
+    monkeypatch.setattr(exploration, "explore", lambda *_: {"sliced_wasserstein_floor": 0.0})
+    monkeypatch.setattr(figures, "training_curves", lambda *_: None)
+    for module, name in ((wgan, "fetch"), (wgan, "train"), (exploration, "print_metrics")):
         monkeypatch.setattr(module, name, lambda *_: None)
     return wgan
 

@@ -63,7 +63,7 @@ def trained(experiment, run, tmp_path):
     return tmp_path / "run"
 
 
-def is_told(code, err):
+def is_one_line(code, err):
     return code == 2 and err.startswith("error: ") and err.count("\n") == len(err.splitlines()) == 1
 
 
@@ -82,13 +82,13 @@ def resumed(run, folder, name, content):
     return code, err
 
 
-def test_checkpoint_cut_anywhere_is_told_and_kept(run, trained):
+def test_checkpoint_cut_anywhere_is_one_line_and_kept(run, trained):
     content = (trained / "checkpoint.pt").read_bytes()
     for length in (*spread(0, len(content), 23), len(content) - 22, len(content) - 1):
-        assert is_told(*resumed(run, trained, "checkpoint.pt", content[:length])), length
+        assert is_one_line(*resumed(run, trained, "checkpoint.pt", content[:length])), length
 
 
-def test_checkpoint_with_one_wrong_byte_is_told_unless_nothing_reads_it(run, trained):
+def test_checkpoint_with_one_wrong_byte_is_one_line_unless_nothing_reads_it(run, trained):
     """Places all over it, and more where its structure is: at the beginning and at the end."""
     content, dice = (trained / "checkpoint.pt").read_bytes(), random.Random(0)
     ends = [dice.randrange(3000) for _ in range(20)] + [len(content) - 1 - dice.randrange(3000) for _ in range(10)]
@@ -97,32 +97,32 @@ def test_checkpoint_with_one_wrong_byte_is_told_unless_nothing_reads_it(run, tra
         damaged = bytearray(content)
         damaged[place] ^= dice.randrange(1, 256)
         codes.append(resumed(run, trained, "checkpoint.pt", bytes(damaged)))
-        assert codes[-1] == (0, "") or is_told(*codes[-1]), (place, codes[-1])
+        assert codes[-1] == (0, "") or is_one_line(*codes[-1]), (place, codes[-1])
     assert codes.count((0, "")) < len(codes) / 2
 
 
-def test_options_cut_anywhere_are_told(run, trained):
+def test_options_cut_anywhere_are_refused(run, trained):
     content = (trained / "options.json").read_bytes()
     for length in spread(0, len(content) - 2, 12):
-        assert is_told(*resumed(run, trained, "options.json", content[:length])), length
+        assert is_one_line(*resumed(run, trained, "options.json", content[:length])), length
 
 
-def test_options_renamed_or_retyped_are_told(run, trained):
+def test_options_renamed_or_retyped_are_refused(run, trained):
     options = json.loads((trained / "options.json").read_bytes())
     for name in options.keys() - {"versions"}:
         retyped = {**options, name: [options[name]]}
         renamed = {f"{other}s" if other == name else other: value for other, value in options.items()}
         for damaged in (retyped, renamed):
-            assert is_told(*resumed(run, trained, "options.json", json.dumps(damaged).encode())), name
+            assert is_one_line(*resumed(run, trained, "options.json", json.dumps(damaged).encode())), name
 
 
-def test_options_with_one_wrong_byte_are_told_unless_it_changes_nothing(run, trained):
+def test_options_with_one_wrong_byte_are_refused_unless_it_changes_nothing(run, trained):
     content, dice = (trained / "options.json").read_bytes(), random.Random(0)
     for place in spread(0, content.index(b'"versions"'), 24):
         damaged = bytearray(content)
         damaged[place] ^= dice.randrange(1, 256)
         code, err = resumed(run, trained, "options.json", bytes(damaged))
-        assert is_told(code, err) or json.loads(bytes(damaged)) == json.loads(content), place
+        assert is_one_line(code, err) or json.loads(bytes(damaged)) == json.loads(content), place
 
 
 def test_log_cut_anywhere_does_not_stop_a_run(run, trained):
@@ -149,7 +149,7 @@ class Malicious:
 def test_checkpoint_that_would_execute_code_is_refused(run, trained, save):
     options = json.loads((trained / "options.json").read_text())
     save({"options": options, "log_entries": Malicious()}, trained / "checkpoint.pt")
-    assert is_told(*run("--resume"))
+    assert is_one_line(*run("--resume"))
     assert not list(trained.parent.rglob("executed"))
 
 
@@ -157,7 +157,7 @@ def test_second_run_in_the_same_directory_is_turned_away(run, trained):
     with RunDirectory(trained):
         for arguments in ((), ("--resume",)):
             code, err = run(*arguments)
-            assert is_told(code, err)
+            assert is_one_line(code, err)
             assert "another process is at work" in err
     assert run("--resume") == (0, "")
 
@@ -193,7 +193,7 @@ def tensors(state):
 def record(folder):
     """What a run leaves that does not depend on the clock: its checkpoint's tensors and its log."""
     state = torch.load(folder / "checkpoint.pt", weights_only=True)
-    times = ("seconds", "steps_per_second")
+    times = ("seconds", "epochs_per_second", "iterations_per_second", "steps_per_second")
     log = [{name: value for name, value in entry.items() if name not in times} for entry in RunDirectory(folder).read_log()]
     return tensors(state), log
 

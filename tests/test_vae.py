@@ -240,6 +240,15 @@ def test_a_longer_handout_run_is_the_longer_run_to_the_bit(q1, tmp_path):
     assert (code, err.count("\n")) == (2, 1)
 
 
+def test_resume_insists_on_the_same_digits(q1, tmp_path):
+    assert q1("train", "--run-dir", tmp_path / "run", "--epochs", 1)[0] == 0
+    path = tmp_path / "run" / "options.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "dataset_digest": "f00"}))
+    code, _, err = q1("train", "--run-dir", tmp_path / "run", "--resume")
+    assert (code, err.count("\n")) == (2, 1)
+    assert "was trained on other digits" in err
+
+
 def test_new_run_sets_the_earlier_one_aside(q1, tmp_path):
     assert q1("train", "--run-dir", tmp_path / "run", "--epochs", 1, "--seed", 1)[0] == 0
     assert q1("train", "--run-dir", tmp_path / "run", "--epochs", 1, "--seed", 2)[0] == 0
