@@ -11,10 +11,10 @@ from collections.abc import Callable
 
 import torch
 
-Critic = Callable[[torch.Tensor], torch.Tensor]
+CriticFunction = Callable[[torch.Tensor], torch.Tensor]
 
 
-def vf_squared_hellinger(x: torch.Tensor, y: torch.Tensor, critic: Critic) -> torch.Tensor:
+def vf_squared_hellinger(x: torch.Tensor, y: torch.Tensor, critic: CriticFunction) -> torch.Tensor:
     """E_P[1 - exp(-v)] + E_Q[1 - exp(v)], v the critic's output: at most H2(P, Q) = integral (sqrt p - sqrt q)^2, in [0, 2].
 
     The variational bound of f-GAN (Nowozin et al. 2016, arXiv 1606.00709, table 2), with output activation g(v) = 1 - exp(-v)
@@ -25,7 +25,7 @@ def vf_squared_hellinger(x: torch.Tensor, y: torch.Tensor, critic: Critic) -> to
     return -torch.expm1(-critic(x)).mean() - torch.expm1(critic(y)).mean()
 
 
-def vf_wasserstein_distance(x: torch.Tensor, y: torch.Tensor, critic: Critic) -> torch.Tensor:
+def vf_wasserstein_distance(x: torch.Tensor, y: torch.Tensor, critic: CriticFunction) -> torch.Tensor:
     """E_P[f] - E_Q[f], f the critic's output: at most the Wasserstein-1 distance W1(P, Q) if f is 1-Lipschitz.
 
     The dual of Kantorovich and Rubinstein (Arjovsky et al. 2017, arXiv 1701.07875, equation 2). Returns a scalar, in the
@@ -34,7 +34,7 @@ def vf_wasserstein_distance(x: torch.Tensor, y: torch.Tensor, critic: Critic) ->
     return critic(x).mean() - critic(y).mean()
 
 
-def lp_reg(x: torch.Tensor, y: torch.Tensor, critic: Critic) -> torch.Tensor:
+def lp_reg(x: torch.Tensor, y: torch.Tensor, critic: CriticFunction) -> torch.Tensor:
     """E[max(0, ||grad f(x~)||_2 - 1)^2] at random points x~ between x and y: see gradient_norm.
 
     The one-sided Lipschitz penalty of WGAN-LP (Petzka et al. 2018, arXiv 1709.08894): only slopes above 1 cost.
@@ -43,7 +43,7 @@ def lp_reg(x: torch.Tensor, y: torch.Tensor, critic: Critic) -> torch.Tensor:
     return torch.relu(gradient_norm(x, y, critic) - 1).square().mean()
 
 
-def gradient_norm(x: torch.Tensor, y: torch.Tensor, critic: Critic) -> torch.Tensor:
+def gradient_norm(x: torch.Tensor, y: torch.Tensor, critic: CriticFunction) -> torch.Tensor:
     """||grad f(x~)||_2 over all features of a sample, at x~ = t x + (1 - t) y with t ~ U[0, 1], one t for each sample.
 
     Returns (batch,), at least 0. ValueError if x and y differ in shape. The inputs count as constants: nothing flows back into

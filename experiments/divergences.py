@@ -11,9 +11,9 @@ from typing import Any
 import torch
 
 from experiments import figures
-from experiments.options import Options, choose_device, command, new_options, option, parse
+from experiments.options import Options, command, new_options, option, parse
 from experiments.run import RunDirectory, write_atomically
-from experiments.training import fit, learning_rate_at, set_learning_rate
+from experiments.training import choose_device, fit, learning_rate_at, set_learning_rate
 from model import Critic, CriticBank
 from q2_samplers import FAMILIES, stream
 from q2_solution import gradient_norm, lp_reg, vf_squared_hellinger, vf_wasserstein_distance
@@ -208,11 +208,11 @@ def main(argv: list[str] | None = None) -> int:
 
 def _main(argv: list[str] | None) -> None:
     shown = {**PRESETS["segments"], "tuned for gaussian": PRESETS["gaussian"]["tuned"]}
-    given = parse(argv, "Estimate both divergences as two distributions move apart.", shown)
-    asked = new_options(given, PRESETS[given.get("family", "segments")])
+    named = parse(argv, "Estimate both divergences as two distributions move apart.", shown)
+    asked = new_options(named, PRESETS[named.get("family", "segments")])
     device = choose_device(asked.device)
     with RunDirectory(asked.run_dir) as run:
-        if (options := run.resumed(asked, given, device, lengthen=True) if asked.resume else None) is None:
+        if (options := run.resumed(asked, named, device, lengthen=True) if asked.resume else None) is None:
             run.begin(options := asked, device)
         print(
             f"{FAMILIES[options.family].description}: {len(options.thetas)} values of theta, preset {options.preset}, "

@@ -46,11 +46,8 @@ def _out_of_memory(error: RuntimeError) -> bool:
     return isinstance(error, torch.OutOfMemoryError) or any(part in str(error) for part in words)
 
 
-# What an option's value must be. Each of these takes the text of a command line and returns the value.
-
-
 def text(value: str) -> str:
-    """Printable characters, fit for one line of output."""
+    """A check, as all down to `option` are: from the text of a value to the value. Printable characters."""
     if not value.isprintable():
         raise argparse.ArgumentTypeError(f"{value!r} holds characters that cannot be printed")
     return value
@@ -113,14 +110,8 @@ def boolean(value: str) -> bool:
     return value == "True"
 
 
-CHECKS: dict[type, Callable[[str], Any]] = {
-    str: text,
-    bool: boolean,
-    int: positive_integer,
-    float: positive_number,
-    tuple: numbers,
-    Path: file_path,
-}
+CHECKS: dict[type, Callable[[str], Any]] = {bool: boolean, int: positive_integer, float: positive_number, tuple: numbers}
+CHECKS |= {str: text, Path: file_path}
 
 
 def option(
@@ -161,7 +152,7 @@ class Options:
         return field.name.removesuffix("s"), getattr(self, field.name)
 
 
-def fields(options: Options | type[Options], *scopes: str) -> list[dataclasses.Field]:
+def fields(options: Options, *scopes: str) -> list[dataclasses.Field]:
     return [field for field in dataclasses.fields(options) if field.metadata["scope"] in scopes]
 
 
@@ -181,11 +172,9 @@ def make_parser(description: str, presets: Mapping[str, Options]) -> argparse.Ar
     """The command line of the options that the presets, label to instance, are instances of."""
     parser = _Parser(description=description, argument_default=argparse.SUPPRESS)
     for field in fields(next(iter(presets.values())), "run", "length", "place", "command"):
-        shown = _shown(
-            field, [f"{label}: " for label in presets], [getattr(options, field.name) for options in presets.values()]
-        )
-        settings: dict[str, Any] = {"help": field.metadata["help"] + shown}
-        if field.type in (bool, "bool"):
+        values = {label: getattr(options, field.name) for label, options in presets.items()}
+        settings: dict[str, Any] = {"help": field.metadata["help"] + _shown(values, field.name == "preset")}
+        if isinstance(field.default, bool):
             settings["action"] = "store_true" if field.metadata["scope"] == "command" else argparse.BooleanOptionalAction
         else:
             settings |= {"type": field.metadata["check"], "choices": field.metadata["choices"] or None}
@@ -196,36 +185,36 @@ def make_parser(description: str, presets: Mapping[str, Options]) -> argparse.Ar
     return parser
 
 
-def _shown(field: dataclasses.Field, labels: list[str], values: list[Any]) -> str:
-    """The value of an option for its help text: one, or one for each preset if they differ."""
-    words = [f"{v[0]:g},{v[1]:g},...,{v[-1]:g}" if isinstance(v, tuple) else str(v) for v in values]
-    if field.name == "preset" or len(set(words)) == 1:
-        return "" if values[0] in (None, "") or values[0] is False else f" ({words[0]})"
-    return f" ({', '.join(map(''.join, zip(labels, words)))})"
+def _shown(values: Mapping[str, Any], first_only: bool) -> str:
+    """An option's value by preset for its help text: one, or one for each preset if they differ."""
+    words = [f"{v[0]:g},{v[1]:g},...,{v[-1]:g}" if isinstance(v, tuple) else str(v) for v in values.values()]
+    if first_only or len(set(words)) == 1:
+        return "" if words[0] in ("None", "", "False") else f" ({words[0]})"
+    return f" ({', '.join(f'{label}: {word}' for label, word in zip(values, words))})"
 
 
 def parse(argv: list[str] | None, description: str, presets: Mapping[str, AnyOptions]) -> dict[str, Any]:
     """The options named on a command line, name to value. UserError if one of them is no option or has no proper value."""
-    named = vars(make_parser(description, presets).parse_args(argv))
-    given = {name: value for name, value in named.items() if value is not None}  # without an action, argparse names None
-    for name in [name for name, value in given.items() if value == []]:  # what argparse makes of --name=--
+    parsed = vars(make_parser(description, presets).parse_args(argv))
+    named = {name: value for name, value in parsed.items() if value is not None}  # without an action, argparse gives None
+    for name in [name for name, value in named.items() if value == []]:  # what argparse makes of --name=--
         raise UserError(f"argument {flag(name)}: expected one argument; --help lists the options")
-    return given
+    return named
 
 
-def new_options(given: dict[str, Any], presets: Mapping[str, AnyOptions]) -> AnyOptions:
-    """The options of a new run: the preset's, overlaid with those given on the command line."""
-    return dataclasses.replace(presets[given.get("preset", "tuned")], **given)
+def new_options(named: dict[str, Any], presets: Mapping[str, AnyOptions]) -> AnyOptions:
+    """The options of a new run: the preset's, overlaid with those named on the command line."""
+    return dataclasses.replace(presets[named.get("preset", "tuned")], **named)
 
 
-def resumed_options(recorded: AnyOptions, given: dict[str, Any], lengthen: bool) -> AnyOptions:
-    """The options of a run that is taken up again: as recorded, but for a length or a place given on the command line.
+def resumed_options(recorded: AnyOptions, named: dict[str, Any], lengthen: bool) -> AnyOptions:
+    """The options of a run that is taken up again: as recorded, but for a length or a place named on the command line.
 
-    lengthen: whether a given length may exceed the recorded one. UserError if the command line contradicts the record.
+    lengthen: whether a named length may exceed the recorded one. UserError if the command line contradicts the record.
     """
-    changed = {field.name: given[field.name] for field in fields(recorded, "place") if field.name in given}
+    changed = {field.name: named[field.name] for field in fields(recorded, "place") if field.name in named}
     for field in fields(recorded, "run", "length"):
-        value, there = given.get(field.name, "auto"), getattr(recorded, field.name)
+        value, there = named.get(field.name, "auto"), getattr(recorded, field.name)
         if value in ("auto", there):
             continue
         contradiction = f"{recorded.run_dir} has {flag(field.name)} {there}, not {value}"
@@ -250,14 +239,14 @@ def from_record(record: dict[str, Any], command_options: AnyOptions) -> AnyOptio
         raise ValueError(f"{min(unknown)!a} is no option")
     values: dict[str, Any] = {}
     for field in kept:
-        value = record.get(field.name, [])  # an empty list is no option's value
-        choices = field.metadata["choices"]
-        try:
-            values[field.name] = None if value is field.default is None else field.metadata["check"](_as_text(value))
+        value, (check, choices) = record.get(field.name, []), (field.metadata["check"], field.metadata["choices"])
+        try:  # an empty list, where the record has nothing, is no option's value
+            values[field.name] = None if value is field.default is None else check(_as_text(value))
+            proper = not choices or value in choices
         except argparse.ArgumentTypeError:
-            raise ValueError(f"no proper {field.name!r}") from None
-        plain = _plain(values[field.name])
-        if plain != value or type(plain) is not type(value) or (choices and value not in choices):
+            proper = False
+        plain = _plain(values.get(field.name))
+        if not proper or plain != value or type(plain) is not type(value):
             raise ValueError(f"no proper {field.name!r}")
     return dataclasses.replace(command_options, **values)
 
@@ -269,10 +258,3 @@ def _plain(value: object) -> object:
 def _as_text(value: object) -> str:
     """A plain value as it would be written on the command line."""
     return ",".join(map(repr, value)) if isinstance(value, list) else str(value)
-
-
-def choose_device(name: str) -> torch.device:
-    """The torch.device that `auto`, `cpu` or `cuda` stands for on this machine."""
-    if name == "cuda" and not torch.cuda.is_available():
-        raise UserError("--device cuda: PyTorch sees no CUDA GPU here; use --device cpu")
-    return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")

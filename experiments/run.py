@@ -45,10 +45,10 @@ class RunDirectory:
     def __exit__(self, *_: object) -> None:
         self._lock.release()
 
-    def resumed(self, asked: AnyOptions, given: dict[str, Any], device: torch.device, lengthen: bool) -> AnyOptions | None:
+    def resumed(self, asked: AnyOptions, named: dict[str, Any], device: torch.device, lengthen: bool) -> AnyOptions | None:
         """The options of the run that is there, once they are seen to agree with the command line; None if there is none.
 
-        asked, given: what the command line asks of a new run, and the options it names. If lengthen, a greater length than the
+        asked, named: what the command line asks of a new run, and the options it names. If lengthen, a greater length than the
         run's is recorded as its own.
         """
         recorded = self.read_options(asked)
@@ -56,7 +56,7 @@ class RunDirectory:
             if lengthen:
                 print(f"nothing to resume in {self.folder}: a new run starts", flush=True)
             return None
-        options = resumed_options(recorded, given, lengthen)
+        options = resumed_options(recorded, named, lengthen)
         if lengthen and options != recorded:
             self.write_options(options, device)
         return options

@@ -160,6 +160,13 @@ def first_not_finite(networks: Mapping[str, torch.nn.Module]) -> str | None:
     return None
 
 
+def choose_device(name: str) -> torch.device:
+    """The torch.device that `auto`, `cpu` or `cuda` stands for on this machine."""
+    if name == "cuda" and not torch.cuda.is_available():
+        raise UserError("--device cuda: PyTorch sees no CUDA GPU here; use --device cpu")
+    return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
+
+
 def random_state(device: torch.device) -> dict[str, torch.Tensor]:
     """The state of every generator that training draws from, as tensors for a checkpoint."""
     cuda = {"cuda": torch.cuda.get_rng_state(device)} if device.type == "cuda" else {}

@@ -10,12 +10,11 @@ import torch
 from tqdm import tqdm
 
 import q1_samplers
-from experiments import figures
+from experiments import figures, training
 from experiments.data import fetch, published_or_stand_in
 from experiments.likelihood import EVALUATION_SEED, elbo_of, evaluate_elbo, evaluate_log_likelihood, mean_and_stderr
-from experiments.options import Options, UserError, choose_device, command, fraction, new_options, option, parse
+from experiments.options import Options, UserError, command, fraction, new_options, option, parse
 from experiments.run import RunDirectory
-from experiments.training import average_decay_at, first_not_finite, fit, learning_rate_at, set_learning_rate, update_average
 from model import VAE
 
 
@@ -71,9 +70,9 @@ class Learner:
         total = torch.zeros((), device=self.x.device)
         batches = tqdm(q1_samplers.batches(self.x, options.batch_size), f"epoch {epoch}", steps, leave=False, disable=None)
         for step, batch in enumerate(batches, start=(epoch - 1) * steps):
-            rate = learning_rate_at(step, options.epochs * steps, options.learning_rate, options.schedule)
+            rate = training.learning_rate_at(step, options.epochs * steps, options.learning_rate, options.schedule)
             total += self.train_step(batch, rate) * len(batch)
-            update_average(self.average, self.model, average_decay_at(step, options.average_decay))
+            training.update_average(self.average, self.model, training.average_decay_at(step, options.average_decay))
         return {"train_elbo": total.item() / len(self.x)}
 
     def train_step(self, x: torch.Tensor, learning_rate: float) -> torch.Tensor:
@@ -82,12 +81,12 @@ class Learner:
         value = elbo_of(self.model, x, eps).mean()
         self.optimizer.zero_grad()
         (-value).backward()
-        set_learning_rate(self.optimizer, learning_rate)
+        training.set_learning_rate(self.optimizer, learning_rate)
         self.optimizer.step()
         return value.detach()
 
     def first_not_finite(self) -> str | None:
-        return first_not_finite({"model": self.model})
+        return training.first_not_finite({"model": self.model})
 
     def state_dict(self) -> dict[str, Any]:
         return {part: getattr(self, part).state_dict() for part in ("model", "average", "optimizer")}
@@ -101,7 +100,7 @@ def train(run: RunDirectory, digits: q1_samplers.Digits, options: VAEOptions, de
     """Train a VAE as `options` say, from run's checkpoint if it holds one; a line of log and a checkpoint every epoch."""
     torch.manual_seed(options.seed)
     learner, valid = Learner(options, digits.train.to(device)), digits.valid.to(device)
-    fit(
+    training.fit(
         learner,
         run,
         options,
@@ -207,14 +206,14 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _main(argv: list[str] | None) -> None:
-    given = parse(argv, "Train the VAE, then measure its ELBO and log p(x).", PRESETS)
-    asked = new_options(given, PRESETS)
-    device = choose_device(asked.device)
+    named = parse(argv, "Train the VAE, then measure its ELBO and log p(x).", PRESETS)
+    asked = new_options(named, PRESETS)
+    device = training.choose_device(asked.device)
     evaluate_only = asked.action == "evaluate"
     if evaluate_only and not RunDirectory(asked.run_dir).checkpoint.exists():
         raise UserError(f"{asked.run_dir} holds no trained model; train one first: python q1_solution.py train")
     with RunDirectory(asked.run_dir) as run:
-        options = run.resumed(asked, given, device, not evaluate_only) if asked.resume or evaluate_only else None
+        options = run.resumed(asked, named, device, not evaluate_only) if asked.resume or evaluate_only else None
         digits = load_digits(options.dataset if options else asked.dataset, asked.data_dir)
         if options is None:
             options = replace(asked, dataset=digits.name, dataset_digest=digits.digest)

@@ -10,9 +10,9 @@ import torch
 import q3_samplers
 from experiments import exploration, figures
 from experiments.data import fetch, published_or_stand_in
-from experiments.options import UserError, choose_device, command, fields, flag, new_options, parse, to_record
+from experiments.options import UserError, command, fields, flag, new_options, parse, to_record
 from experiments.run import RunDirectory
-from experiments.training import fit
+from experiments.training import choose_device, fit
 from experiments.wgan_learner import PRESETS, Learner, WGANOptions
 from q2_solution import gradient_norm
 
@@ -131,14 +131,14 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _main(argv: list[str] | None) -> None:
-    given = parse(argv, "Train a WGAN-LP on house numbers, then explore what it has learnt.", PRESETS)
-    asked = new_options(given, PRESETS)
+    named = parse(argv, "Train a WGAN-LP on house numbers, then explore what it has learnt.", PRESETS)
+    asked = new_options(named, PRESETS)
     device = choose_device(asked.device)
     with RunDirectory(asked.run_dir) as run:
         if asked.action == "evaluate":
-            evaluate_only(run, asked, given, device)
+            evaluate_only(run, asked, named, device)
             return
-        options = run.resumed(asked, given, device, lengthen=True) if asked.resume else None
+        options = run.resumed(asked, named, device, lengthen=True) if asked.resume else None
         if options is None:
             photos = load_photos(asked)
             dataset = q3_samplers.STAND_IN if photos.name == q3_samplers.STAND_IN else "svhn"
@@ -159,19 +159,19 @@ def _main(argv: list[str] | None) -> None:
             evaluate(run, asked.generator or run.folder / GENERATOR, photos, asked.epsilon, device)
 
 
-def evaluate_only(run: RunDirectory, asked: WGANOptions, given: dict[str, Any], device: torch.device) -> None:
+def evaluate_only(run: RunDirectory, asked: WGANOptions, named: dict[str, Any], device: torch.device) -> None:
     """Explore the generator of --generator, else of the run that is there, else the bundled one.
 
     A generator that is not the run's goes into a folder of its own, so that the run keeps its figures and metrics.
     """
-    options = run.resumed(asked, given, device, lengthen=False) if asked.generator is None else None
+    options = run.resumed(asked, named, device, lengthen=False) if asked.generator is None else None
     if options is not None:
         if not (run.folder / GENERATOR).exists():
             raise UserError(f"{run.folder} has no {GENERATOR} yet; go on with train --resume, or name one by --generator")
         evaluate(run, run.folder / GENERATOR, photos_of_run(options), asked.epsilon, device)
         return
     for field in fields(asked, "run", "length"):
-        if field.name in given and field.name != "dataset":
+        if field.name in named and field.name != "dataset":
             raise UserError(f"{run.folder} holds no run; leave out {flag(field.name)} to evaluate a generator that is trained")
     path = asked.generator or exploration.BUNDLED
     if run.checkpoint.exists():

@@ -12,8 +12,9 @@ from pathlib import Path
 from types import ModuleType
 
 from experiments import divergences, vae, wgan
-from experiments.options import UserError, choose_device, positive_integer
+from experiments.options import UserError, positive_integer
 from experiments.run import RunDirectory, versions, write_atomically
+from experiments.training import choose_device
 
 PROJECT = Path(__file__).parents[1]
 REFERENCE = PROJECT / "figures" / "reference.json"  # metrics.json of the runs that README.md and REPORT.md quote

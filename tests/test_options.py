@@ -12,7 +12,6 @@ import torch
 from experiments.options import (
     Options,
     UserError,
-    choose_device,
     command,
     file_path,
     fraction,
@@ -125,14 +124,6 @@ def test_option_values(convert, good, good_values, bad):
     for value in bad:
         with pytest.raises(argparse.ArgumentTypeError):
             convert(value)
-
-
-def test_device():
-    assert choose_device("cpu").type == "cpu"
-    if not torch.cuda.is_available():
-        assert choose_device("auto").type == "cpu"
-        with pytest.raises(UserError, match="use --device cpu"):
-            choose_device("cuda")
 
 
 def test_command_prints_errors_in_one_line(capsys):

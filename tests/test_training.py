@@ -12,7 +12,7 @@ import torch
 from experiments import training
 from experiments.options import Options, UserError, option
 from experiments.run import RunDirectory
-from experiments.training import average_decay_at, fit, learning_rate_at, set_learning_rate, update_average
+from experiments.training import average_decay_at, choose_device, fit, learning_rate_at, set_learning_rate, update_average
 
 CPU = torch.device("cpu")
 
@@ -239,6 +239,14 @@ def test_learning_rate_schedules():
     cosine = [learning_rate_at(step, 10, 0.5, "cosine") for step in range(11)]
     assert cosine == sorted(cosine, reverse=True)
     assert (cosine[0], cosine[5], cosine[10]) == pytest.approx((0.5, 0.25, 0))
+
+
+def test_device():
+    assert choose_device("cpu").type == "cpu"
+    if not torch.cuda.is_available():
+        assert choose_device("auto").type == "cpu"
+        with pytest.raises(UserError, match="use --device cpu"):
+            choose_device("cuda")
 
 
 def test_average_of_weights_follows_its_definition():

@@ -11,7 +11,7 @@ import torch
 from torch.distributions import Independent, MultivariateNormal, Normal
 
 import q1_samplers
-from experiments import likelihood, vae
+from experiments import likelihood, training, vae
 from experiments.run import RunDirectory
 from model import VAE
 from q1_solution import log_importance_weights, log_likelihood_bernoulli_logits, log_mean_exp
@@ -257,8 +257,8 @@ def test_new_run_sets_the_earlier_one_aside(q1, tmp_path):
 
 
 def test_training_that_explodes_stops_and_keeps_the_last_good_checkpoint(q1, tmp_path, monkeypatch):
-    honest = vae.learning_rate_at
-    monkeypatch.setattr(vae, "learning_rate_at", lambda step, *rest: math.inf if step == 12 else honest(step, *rest))
+    honest = training.learning_rate_at
+    monkeypatch.setattr(training, "learning_rate_at", lambda step, *rest: math.inf if step == 12 else honest(step, *rest))
     code, _, err = q1("train", "--run-dir", tmp_path / "run", "--epochs", 5)
     assert (code, err.count("\n")) == (2, 1)
     assert "the model is no longer finite by epoch 3" in err
