@@ -73,6 +73,28 @@ def scale(images: torch.Tensor) -> torch.Tensor:
     return images.float() / 127.5 - 1
 
 
+class Blocks(NamedTuple):
+    """The images to train on, to choose settings by (validation) and to report on (test)."""
+
+    train: Photos
+    valid: Photos
+    test: Photos
+
+
+def in_blocks(photos: Photos, test: Photos | None = None) -> Blocks:
+    """Contiguous blocks of one file's images: 80% to train on, 10% validation, 10% test; or 90% and 10% beside a test file."""
+    tenth = len(photos.images) // 10
+    sizes = [len(photos.images) - 2 * tenth, tenth, tenth] if test is None else [len(photos.images) - tenth, tenth]
+    parts = [_photos(photos.name, *part) for part in zip(photos.images.split(sizes), photos.labels.split(sizes))]
+    return Blocks(*parts) if test is None else Blocks(*parts, test)
+
+
+def spread(images: torch.Tensor, n: int) -> torch.Tensor:
+    """At most n of the images, evenly spread over them."""
+    n = min(n, len(images))
+    return images[torch.arange(n) * len(images) // n]
+
+
 def hold_out(images: torch.Tensor, fraction: float) -> tuple[torch.Tensor, torch.Tensor]:
     """The images before, and those in, a contiguous block at the end that is `fraction` of them."""
     size = round(len(images) * fraction)

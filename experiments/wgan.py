@@ -13,7 +13,8 @@ import torch
 from tqdm import tqdm
 
 import q3_samplers
-from experiments import exploration, figures
+from experiments import exploration, figures, measures, weights
+from experiments.augmentation import augment
 from experiments.download import DownloadError, fetch
 from experiments.run import (
     Parser,
@@ -32,7 +33,7 @@ from experiments.run import (
     random_state,
     set_random_state,
 )
-from model import Generator, ImageCritic
+from model import DigitClassifier, Generator, ImageCritic
 from q2_solution import gradient_norm
 from q3_solution import critic_loss, generator_loss
 
@@ -49,7 +50,8 @@ HANDOUT = dict(
     average_decay=0.0,
     z_dim=100,
     h_dim=64,
-    held_out=0.2,
+    augment=False,
+    lazy_penalty=False,
     precision="float32",
 )
 TUNED = dict(  # for an hour or two on a CPU; where it differs from the handout
@@ -58,6 +60,7 @@ TUNED = dict(  # for an hour or two on a CPU; where it differs from the handout
     critic_learning_rate=4e-4,
     schedule="cosine",
     average_decay=0.999,
+    augment=True,
 )
 PRESETS = {"handout": HANDOUT, "tuned": HANDOUT | TUNED}
 GENERATOR = "generator.pt"  # what a run has to share
@@ -65,8 +68,11 @@ KINDS = {  # of what options.json holds
     "dataset": str,
     "dataset_digest": str,
     "data_file": (str, type(None)),
+    "initial_weights": (str, type(None)),
     **kinds_of(HANDOUT),
 }
+CHECKPOINT_SAMPLES = 2000
+SHOWN = 49  # images in a picture of samples, and the least that is compared with
 MEASURED = ("wasserstein_estimate", "lipschitz_penalty", "generator_loss")
 
 
@@ -124,28 +130,41 @@ class Learner:
 
         Returns (3,), what MEASURED names, the critic's two averaged over its steps.
         """
-        measured = []
-        for _ in range(self.options["critic_updates"]):
+        updates = self.options["critic_updates"]
+        every = updates if self.options["lazy_penalty"] else 1
+        estimates, penalties = [], []
+        for update in range(updates):
             rows = torch.randint(len(images), (self.options["batch_size"],), device=images.device)
             x = q3_samplers.scale(images.index_select(0, rows)).contiguous(memory_format=torch.channels_last)
-            measured.append(self.critic_step(x, self.noise()))
+            weight = 0.0 if update % every else every * self.options["lipschitz_weight"]
+            estimate, penalty = self.critic_step(x, self.noise(), weight)
+            estimates.append(estimate)
+            if weight:
+                penalties.append(penalty)
         loss = self.generator_step(self.noise())
         self.update_average()
-        return torch.cat([torch.stack(measured).mean(0), loss.view(1)])
+        return torch.stack([torch.stack(estimates).mean(), torch.stack(penalties).mean(), loss])
 
-    def critic_step(self, x: torch.Tensor, z: torch.Tensor) -> torch.Tensor:
-        """One step of Adam down the critic's loss on images x and the generator's from z. Returns (2,), its parts."""
+    def critic_step(self, x: torch.Tensor, z: torch.Tensor, lipschitz_weight: float) -> tuple[torch.Tensor, torch.Tensor]:
+        """One step of Adam down the critic's loss on images x and the generator's from z. Returns the loss's parts, scalars.
+
+        With augmentation the critic sees both through changes of their own, and is held to slope 1 between what it sees.
+        """
         with torch.no_grad():
             y = self.forward(self.generator, z)
-        loss = critic_loss(x, y, partial(self.forward, self.critic), self.options["lipschitz_weight"])
+        loss = critic_loss(self.seen(x), self.seen(y), partial(self.forward, self.critic), lipschitz_weight)
         self.critic_optimizer.zero_grad()
         loss.total.backward()
         self.critic_optimizer.step()
-        return torch.stack([loss.wasserstein_estimate, loss.lipschitz_penalty]).detach()
+        return loss.wasserstein_estimate.detach(), loss.lipschitz_penalty.detach()
+
+    def seen(self, images: torch.Tensor) -> torch.Tensor:
+        """The images as the critic gets to see them in training."""
+        return augment(images) if self.options["augment"] else images
 
     def generator_step(self, z: torch.Tensor) -> torch.Tensor:
         """One step of Adam down the generator's loss at z; the critic only passes gradients on. Returns the loss, a scalar."""
-        loss = generator_loss(self.forward(self.generator, z), partial(self.forward, self.critic))
+        loss = generator_loss(self.seen(self.forward(self.generator, z)), partial(self.forward, self.critic))
         self.generator_optimizer.zero_grad()
         loss.backward(inputs=list(self.generator.parameters()))
         self.generator_optimizer.step()
@@ -160,6 +179,18 @@ class Learner:
 
     def is_finite(self) -> bool:
         return all(torch.isfinite(p).all() for net in (self.generator, self.critic) for p in net.parameters())
+
+    def start_from(self, path: Path) -> None:
+        """Take the networks of a checkpoint, or a generator alone, before the first step. UserError if they do not fit."""
+        content = weights.load(path)
+        generator = content.get("average", content.get("generator"))
+        try:
+            self.generator.load_state_dict(generator)
+            self.average.load_state_dict(generator)
+            if "critic" in content:
+                self.critic.load_state_dict(content["critic"])
+        except (RuntimeError, TypeError, AttributeError) as error:
+            raise UserError(f"{path} holds no generator of these sizes; name another by --initial-weights") from error
 
     def state_dict(self) -> dict[str, dict]:
         return {part: getattr(self, part).state_dict() for part in self.PARTS}
@@ -230,7 +261,7 @@ class Interval:
 
 def train(
     run: RunDirectory,
-    photos: q3_samplers.Photos,
+    blocks: q3_samplers.Blocks,
     options: dict,
     device: torch.device,
     checkpoint_minutes: float,
@@ -239,7 +270,7 @@ def train(
     """Train as `options` say, from run's checkpoint if it holds one.
 
     A line of log every `log_every` generator steps; with the first of them that comes `checkpoint_minutes` of training after
-    the last, and at the end, a checkpoint, a picture of samples and their distance from held-out images.
+    the last, and at the end, a checkpoint, a picture of samples and what `measure` measures.
     """
     torch.manual_seed(options["seed"])
     learner = Learner(options, device)
@@ -249,8 +280,10 @@ def train(
         set_random_state(state["random_state"], device)
         done, seconds = state["generator_step"], state["train_seconds"]
         print(f"resuming after step {done} of {steps}", flush=True)
-    training, held_out = q3_samplers.hold_out(photos.images, options["held_out"])
-    training = training.to(device)
+    elif options["initial_weights"] is not None:
+        learner.start_from(Path(options["initial_weights"]))
+    training = blocks.train.images.to(device)
+    checkpoint = Checkpoint(run, learner, blocks)
 
     def step() -> torch.Tensor:
         return learner.step(training)
@@ -266,11 +299,11 @@ def train(
             continue
         means, lasted = interval.end()
         seconds += lasted
-        entry = {"dataset": photos.name, "generator_step": number + 1, **means, "seconds": round(seconds, 2)}
+        entry = {"dataset": blocks.train.name, "generator_step": number + 1, **means, "seconds": round(seconds, 2)}
         entry["steps_per_second"] = interval.steps / lasted
         check_finite(learner, entry)
         if seconds - saved_at >= 60 * checkpoint_minutes or number + 1 == steps:
-            entry |= measure(run, learner, training, held_out, number + 1)
+            entry |= checkpoint.measure(number + 1)
             run.log(entry)
             progress = {"generator_step": number + 1, "train_seconds": seconds, "random_state": random_state(device)}
             run.save({"options": options, **progress, **learner.state_dict()})
@@ -285,8 +318,8 @@ def train(
 def save_generator(run: RunDirectory, generator: Generator, options: dict, step: int, seconds: float) -> None:
     """Write GENERATOR: weights, and the options and steps that made them."""
     origin = {**options, "generator_step": step, "train_seconds": round(seconds, 1)}
-    del origin["data_file"]  # where it lay is nobody's business
-    exploration.save_generator(run.folder / GENERATOR, generator, origin)
+    del origin["data_file"]  # where it lay says nothing about the weights
+    weights.save(run.folder / GENERATOR, "generator", generator, origin)
 
 
 def check_finite(learner: Learner, entry: dict) -> None:
@@ -298,22 +331,37 @@ def check_finite(learner: Learner, entry: dict) -> None:
         )
 
 
-@torch.no_grad()
-def measure(run: RunDirectory, learner: Learner, training: torch.Tensor, held_out: torch.Tensor, step: int) -> dict[str, float]:
-    """The slow measurements of a checkpoint, on noise and directions that are always the same, and the picture of samples.
+class Checkpoint:
+    """What is measured at a checkpoint, on noise and validation images that are always the same, and the picture of samples."""
 
-    critic_gap: E[f] of training images less E[f] of held-out ones. The estimate of W1 less this is the critic's estimate on
-    images it was not trained on, which falls behind as it learns images by heart (Gulrajani et al. 2017, arXiv 1704.00028).
-    """
-    seen, real = exploration.equally_many(training, held_out, learner.decay.device)
-    images = exploration.draw(learner.average, len(real))
-    figures.image_grid(images[: exploration.FEWEST], run.figures / f"samples_{step:06d}.png")
-    batch_size = min(learner.options["batch_size"], len(real))
-    return {
-        "gradient_norm": gradient_norm_between(learner.critic, seen[:batch_size], images[:batch_size]),
-        "critic_gap": (learner.critic(seen).mean() - learner.critic(real).mean()).item(),
-        "sliced_wasserstein": exploration.average_distance(real, images),
-    }
+    def __init__(self, run: RunDirectory, learner: Learner, blocks: q3_samplers.Blocks) -> None:
+        device = learner.decay.device
+        self.run, self.learner = run, learner
+        self.classifier = weights.load_classifier()[0].to(device)
+        self.seen, self.real = (q3_samplers.scale(q3_samplers.spread(part.images, 1000)).to(device) for part in blocks[:2])
+        self.real_features = measures.look(self.classifier, self.real).features
+
+    @torch.no_grad()
+    def measure(self, step: int) -> dict[str, float]:
+        """Legible share and kernel distance of CHECKPOINT_SAMPLES samples; the critic's mean slope; its `overfitting`:
+
+        rv = (E_train[f] - E_valid[f]) / (E_train[f] - E_Q[f]), 0 for a critic that knows no training image by heart, 1 for one
+        that takes an unknown photograph for a generated one (Karras et al. 2020, arXiv 2006.06676, equation 1).
+        """
+        images = exploration.draw(self.learner.average, CHECKPOINT_SAMPLES)
+        figures.image_grid(images[:SHOWN], self.run.figures / f"samples_{step:06d}.png")
+        drawn = measures.look(self.classifier, images)
+        legible, distance = measures.legible(drawn), measures.kernel_distance(self.real_features, drawn.features)
+        critic, size = self.learner.critic, min(self.learner.options["batch_size"], len(self.seen))
+        train, valid, fake = (critic(part).mean().item() for part in (self.seen, self.real, images[: len(self.real)]))
+        return {
+            "gradient_norm": gradient_norm_between(critic, self.seen[:size], images[:size]),
+            "legible": legible.value,
+            "legible_stderr": legible.stderr,
+            "kernel_distance": distance.value,
+            "kernel_distance_stderr": distance.stderr,
+            "overfitting": (train - valid) / (train - fake),
+        }
 
 
 def gradient_norm_between(critic: Callable[[torch.Tensor], torch.Tensor], x: torch.Tensor, y: torch.Tensor) -> float:
@@ -327,22 +375,22 @@ def report(entry: dict, steps: int) -> None:
     left = entry["seconds"] / entry["generator_step"] * (steps - entry["generator_step"])
     print(
         f"step {entry['generator_step']:6d}/{steps}  W1 estimate {entry['wasserstein_estimate']:6.2f}"
-        f"  penalty {entry['lipschitz_penalty']:.3f}  gradient norm {entry['gradient_norm']:.2f}"
-        f"  sliced W {entry['sliced_wasserstein']:6.1f}  {entry['steps_per_second']:.2f} steps/s, {left / 60:.0f} min left",
+        f"  penalty {entry['lipschitz_penalty']:.3f}  legible {entry['legible']:.3f}"
+        f"  kernel distance {entry['kernel_distance']:6.1f}  {entry['steps_per_second']:.2f} steps/s, {left / 60:.0f} min left",
         flush=True,
     )
 
 
-def load_photos(dataset: str, data_file: str | Path | None, data_dir: Path) -> q3_samplers.Photos:
-    """The images to train on: of data_file if there is one, of SVHN's training file (`auto`, `svhn`), or the drawn stand-in."""
+def load_blocks(dataset: str, data_file: str | Path | None, data_dir: Path) -> q3_samplers.Blocks:
+    """The images of data_file if there is one, of SVHN's two files (`auto`, `svhn`), or the drawn stand-in, in blocks."""
     try:
         if data_file is not None:
-            return q3_samplers.svhn(data_file)
+            return q3_samplers.in_blocks(q3_samplers.svhn(data_file))
         if dataset != q3_samplers.STAND_IN:
-            name = "train_32x32.mat"
-            if q3_samplers.find(data_dir, name) is None:
-                fetch(q3_samplers.URL + name, data_dir / q3_samplers.FOLDER / name, f"md5:{q3_samplers.MD5[name]}")
-            return q3_samplers.svhn(q3_samplers.find(data_dir, name))
+            for name, md5 in q3_samplers.MD5.items():
+                if q3_samplers.find(data_dir, name) is None:
+                    fetch(q3_samplers.URL + name, data_dir / q3_samplers.FOLDER / name, f"md5:{md5}")
+            return q3_samplers.in_blocks(*(q3_samplers.svhn(q3_samplers.find(data_dir, name)) for name in q3_samplers.MD5))
     except DownloadError as error:
         if dataset != "auto":
             raise
@@ -356,42 +404,160 @@ def load_photos(dataset: str, data_file: str | Path | None, data_dir: Path) -> q
         raise UserError(f"{data_file} is not there; name an SVHN .mat file, or leave out --data-file") from error
     except (OSError, ValueError) as error:
         raise UserError(error) from error
-    return q3_samplers.stand_in()
+    return q3_samplers.in_blocks(q3_samplers.stand_in())
 
 
-def photos_of_run(options: dict, how: argparse.Namespace) -> q3_samplers.Photos:
+def check_size(blocks: q3_samplers.Blocks) -> None:
+    """UserError if there are too few images to train on, or to compare with."""
+    if (fewest := min(len(block.images) for block in blocks)) < SHOWN:
+        raise UserError(
+            f"{blocks.train.name} has {sum(len(block.images) for block in blocks)} images, of which a tenth each is kept to "
+            f"choose by and to report on: {fewest} are fewer than {SHOWN}; name a larger --data-file"
+        )
+
+
+def blocks_of_run(options: dict, how: argparse.Namespace) -> q3_samplers.Blocks:
     """The images that the run with these options was trained on. UserError if they are not the same any more."""
     dataset = q3_samplers.STAND_IN if options["dataset"] == q3_samplers.STAND_IN else "svhn"
-    photos = load_photos(dataset, how.data_file or options["data_file"], how.data_dir)
-    if photos.digest != options["dataset_digest"]:
-        raise UserError(f"{how.run_dir} was trained on other images than {photos.name} holds now; name them by --data-file")
-    return photos
+    blocks = load_blocks(dataset, how.data_file or options["data_file"], how.data_dir)
+    if blocks.train.digest != options["dataset_digest"]:
+        raise UserError(
+            f"{how.run_dir} was trained on other images than {blocks.train.name} holds now; name them by --data-file"
+        )
+    return blocks
 
 
-def photos_at_hand(how: argparse.Namespace) -> q3_samplers.Photos | None:
-    """Images to compare a generator with that is not of this run, if it takes no download: Photos or None."""
-    found = (q3_samplers.find(how.data_dir, name) for name in q3_samplers.MD5)
-    data_file = how.data_file or next((path for path in found if path is not None), None)
-    if data_file is None and how.dataset != q3_samplers.STAND_IN:
-        print(f"no SVHN file in {how.data_dir}: shown without real images; --data-file names one", flush=True)
+def blocks_at_hand(how: argparse.Namespace) -> q3_samplers.Blocks | None:
+    """Images to compare a generator with that is not of this run, if it takes no download: Blocks or None."""
+    here = all(q3_samplers.find(how.data_dir, name) for name in q3_samplers.MD5)
+    if how.data_file is None and not here and how.dataset != q3_samplers.STAND_IN:
+        print(f"no SVHN files in {how.data_dir}: shown without real images; --data-file names one", flush=True)
         return None
-    return load_photos(how.dataset, data_file, how.data_dir)
+    return load_blocks(how.dataset, how.data_file, how.data_dir)
 
 
 def evaluate(run: RunDirectory, how: argparse.Namespace, options: dict | None, device: torch.device) -> None:
     """Explore the generator of --generator, else of this run as of its last checkpoint, else the bundled one."""
     own = how.generator is None and options is not None and (run.folder / GENERATOR).exists()
-    path = run.folder / GENERATOR if own else how.generator or exploration.BUNDLED
-    generator, origin = exploration.load_generator(path)
+    path = run.folder / GENERATOR if own else how.generator or weights.GENERATOR
+    generator, origin = weights.load_generator(path)
+    generator, classifier = generator.to(device), weights.load_classifier()[0].to(device)
     print(f"exploring {path}, trained on {origin.get('dataset', 'images it does not name')}", flush=True)
-    photos = photos_of_run(options, how) if own else photos_at_hand(how)
-    metrics = exploration.explore(run, generator.to(device), origin, photos, how.epsilon)
+    blocks = blocks_of_run(options, how) if own else blocks_at_hand(how)
+    metrics = {
+        "trained_on": origin.get("dataset"),
+        **{name: origin.get(name) for name in ("preset", "seed", "generator_step", "generator_steps", "train_seconds")},
+        "dataset": blocks and blocks.test.name,
+    }
+    trained_on = f"generator trained on {metrics['trained_on'] or 'images it does not name'}"
+    metrics |= explore_samples(run, generator, classifier, blocks, trained_on)
+    metrics |= explore_dimensions(run, generator, classifier, how.epsilon, trained_on)
+    metrics |= explore_paths(run, generator, classifier, trained_on)
     if own:
-        floor = metrics["sliced_wasserstein_floor"]
-        figures.training_curves(run.read_log(), run.figures / "training.png", photos.name, floor)
+        figures.training_curves({options["preset"]: run.read_log()}, run.figures / "training.png", blocks.train.name)
     run.write_json("metrics.json", metrics)
-    exploration.report(metrics)
+    report_metrics(metrics)
     print(f"written to {run.folder}: metrics.json, figures/")
+
+
+def explore_samples(
+    run: RunDirectory,
+    generator: Generator,
+    classifier: DigitClassifier,
+    blocks: q3_samplers.Blocks | None,
+    trained_on: str,
+) -> dict:
+    """3.1: samples beside real images of the test block, both measured against these; is any training image learnt by heart?"""
+    images = exploration.draw(generator, exploration.SAMPLES)
+    if blocks is None:
+        figures.samples(images[: 2 * SHOWN], None, run.figures / "samples.png", trained_on, None)
+        legible = measures.legible(measures.look(classifier, images))
+        return {"legible": legible.value, "legible_stderr": legible.stderr}
+    most = exploration.SAMPLES // 5  # coverage is averaged over as many draws of them
+    real = q3_samplers.scale(q3_samplers.spread(blocks.test.images, most)).to(images.device)
+    training = q3_samplers.scale(q3_samplers.spread(blocks.train.images, exploration.SAMPLES)).to(images.device)
+    shown = q3_samplers.scale(q3_samplers.spread(blocks.test.images, SHOWN))
+    figures.samples(images[:SHOWN], shown, run.figures / "samples.png", trained_on, blocks.test.name)
+    metrics = exploration.compare(real, images, classifier)
+    floor = exploration.compare(real, training, classifier)
+    of_real = measures.legible(measures.look(classifier, real))
+    figures.digit_shares(metrics["digit_shares"], floor["digit_shares"], run.figures / "digits.png", blocks.test.name)
+    every = q3_samplers.scale(blocks.train.images).to(images.device)
+    (distances, rows), (of_test, _) = (measures.nearest(part, every) for part in (images[: len(real)], real))
+    figures.nearest(images[:20], every[rows[:20]], run.figures / "nearest.png", trained_on)
+    return {
+        **metrics,
+        **{f"{name}_of_training_images": value for name, value in floor.items()},
+        "legible_of_test_images": of_real.value,
+        "legible_of_test_images_stderr": of_real.stderr,
+        "classifier_accuracy": measures.accuracy(classifier, blocks.test),
+        "nearest_training_image": distances.median().item(),
+        "nearest_training_image_of_test_images": of_test.median().item(),
+    }
+
+
+def explore_dimensions(
+    run: RunDirectory, generator: Generator, classifier: DigitClassifier, epsilon: float, trained_on: str
+) -> dict:
+    """3.2: which latent dimensions change the digit, and which the colour."""
+    moved = exploration.dimensions(generator, epsilon, classifier)
+    count = min(6, generator.z_dim)
+    strongest = {kind: getattr(moved, kind).topk(count).indices.tolist() for kind in ("digit", "colour")}
+    steps = torch.linspace(-epsilon, epsilon, 7)
+    rows = {kind: exploration.walk(generator, which, steps) for kind, which in strongest.items()}
+    figures.perturbations(rows, strongest, steps.tolist(), moved, run.figures / "perturbations.png", trained_on)
+    effects = {f"dimension_{name}": values.tolist() for name, values in moved._asdict().items()}
+    return {"epsilon": epsilon, **{f"strongest_by_{kind}": which for kind, which in strongest.items()}, **effects}
+
+
+def explore_paths(run: RunDirectory, generator: Generator, classifier: DigitClassifier, trained_on: str) -> dict:
+    """3.3: the same pairs of images joined in three ways, and what each way costs in legibility."""
+    alpha = torch.linspace(0, 1, 11)
+    joined = exploration.paths(generator, alpha, exploration.PAIRS)
+    for kind, title in (
+        ("latent", r"$g((1 - \alpha) z_0 + \alpha z_1)$, straight through the latents"),
+        ("data", r"$(1 - \alpha) g(z_0) + \alpha g(z_1)$, straight through the pixels"),
+        ("spherical", r"$g$ of the arc from $z_0$ to $z_1$, round through the latents"),
+    ):
+        path = run.figures / f"interpolation_{kind}.png"
+        figures.interpolation(getattr(joined, kind)[:, :8], alpha.tolist(), path, title, trained_on)
+    legible = {kind: exploration.legible_along(classifier, getattr(joined, kind)) for kind in ("latent", "data", "spherical")}
+    norms = {"straight": joined.straight_latents.norm(dim=-1), "arc": joined.arc_latents.norm(dim=-1)}
+    path = run.figures / "interpolation_legible.png"
+    figures.along_paths(legible, norms, alpha.tolist(), generator.z_dim, path, trained_on)
+    return {
+        "alpha": alpha.tolist(),
+        **{f"legible_along_{kind}": [estimate.value for estimate in along] for kind, along in legible.items()},
+        **{f"midpoint_norm_{kind}": norm[5].mean().item() for kind, norm in norms.items()},
+    }
+
+
+def report_metrics(metrics: dict) -> None:
+    """Print what was measured."""
+    if metrics["dataset"]:
+        print(
+            f"beside real training images, on {metrics['num_images']:,} of each against the test block of {metrics['dataset']}:"
+        )
+    for name, error in (
+        ("legible", "stderr"),
+        ("kernel_distance", "stderr"),
+        ("coverage", "stderr"),
+        ("sliced_wasserstein", "spread"),
+    ):
+        if name in metrics:
+            pairs = [(metrics.get(f"{name}{of}"), metrics.get(f"{name}_{error}{of}")) for of in ("", "_of_training_images")]
+            shown = [f"{value:8.3f} ({spread:.3f})" for value, spread in pairs if value is not None]
+            print(f"  {name.replace('_', ' '):18s} {shown[0]}", *(f"   real {real}" for real in shown[1:]))
+    if metrics["dataset"]:
+        print(f"  by a classifier that names {100 * metrics['classifier_accuracy']:.1f}% of the test block right")
+        print(
+            f"  nearest training image, RMS of pixels in [-1, 1]: {metrics['nearest_training_image']:.3f}   "
+            f"real test images {metrics['nearest_training_image_of_test_images']:.3f}"
+        )
+    for kind in ("digit", "colour"):
+        print(f"dimensions that change the {kind} most: {', '.join(map(str, metrics[f'strongest_by_{kind}']))}")
+    half_way = ", ".join(f"{kind} {metrics[f'legible_along_{kind}'][5]:.2f}" for kind in ("latent", "data", "spherical"))
+    print(f"legible half way between two images: {half_way}")
 
 
 def parse(argv: list[str] | None) -> tuple[argparse.Namespace, dict]:
@@ -428,8 +594,10 @@ def parse(argv: list[str] | None) -> tuple[argparse.Namespace, dict]:
     add("--z-dim", type=positive_integer, help="latent dimensions")
     add("--h-dim", type=positive_integer, help="channels of the widest layer of 16 x 16, in both networks")
     add("--precision", choices=("float32", "bfloat16"), help="of the networks' products in training")
-    add("--held-out", type=fraction, help="of the images, at the end, kept for the distance")
-    hows = ("action", "dataset", "data_file", "generator", "epsilon", "checkpoint_minutes", "log_every")
+    add("--augment", action=argparse.BooleanOptionalAction, help="show the critic shifted and recoloured images")
+    add("--lazy-penalty", action=argparse.BooleanOptionalAction, help="at one critic update a step, at the weight of them all")
+    add("--initial-weights", type=file_path, default=None, help="a checkpoint or generator to start from")
+    hows = ("action", "dataset", "data_file", "initial_weights", "generator", "epsilon", "checkpoint_minutes", "log_every")
     return parser.split(argv, *hows)
 
 
@@ -451,26 +619,25 @@ def _main(argv: list[str] | None) -> None:
             raise UserError(f"{run.folder} holds no run; leave out {option} to evaluate the bundled generator")
         if how.action != "evaluate":
             if options is None:
-                photos = load_photos(how.dataset, how.data_file, how.data_dir)
-                options = new_run_options(photos, how, given)
+                blocks = load_blocks(how.dataset, how.data_file, how.data_dir)
+                options = new_run_options(blocks, how, given)
                 run.set_aside()
                 run.write_options(options, device)
             else:
-                photos = photos_of_run(options, how)
+                blocks = blocks_of_run(options, how)
             print(
-                f"{photos.name} ({len(photos.images):,} images), preset {options['preset']}, seed {options['seed']}, "
-                f"on {device}, recorded in {run.folder}",
+                f"{blocks.train.name} ({len(blocks.train.images):,} images to train on), preset {options['preset']}, "
+                f"seed {options['seed']}, on {device}, recorded in {run.folder}",
                 flush=True,
             )
-            train(run, photos, options, device, how.checkpoint_minutes, how.log_every)
+            train(run, blocks, options, device, how.checkpoint_minutes, how.log_every)
         if how.action != "train":
             evaluate(run, how, options, device)
 
 
-def new_run_options(photos: q3_samplers.Photos, how: argparse.Namespace, given: dict) -> dict:
-    """The options of a new run on these images. UserError if too few of them would be left on either side."""
-    data_file = None if how.data_file is None else str(how.data_file)
-    identity = {"question": "q3", "dataset": photos.name, "dataset_digest": photos.digest, "data_file": data_file}
-    options = {**identity, **new_options(given, PRESETS)}
-    exploration.split(photos, options["held_out"])
-    return options
+def new_run_options(blocks: q3_samplers.Blocks, how: argparse.Namespace, given: dict) -> dict:
+    """The options of a new run on these images. UserError if there are too few of them."""
+    check_size(blocks)
+    paths = {name: None if getattr(how, name) is None else str(getattr(how, name)) for name in ("data_file", "initial_weights")}
+    identity = {"question": "q3", "dataset": blocks.train.name, "dataset_digest": blocks.train.digest, **paths}
+    return {**identity, **new_options(given, PRESETS)}

@@ -9,7 +9,7 @@ import torch
 
 import q1_samplers
 import q3_samplers
-from experiments import divergences, exploration, vae, wgan
+from experiments import divergences, vae, weights, wgan
 from experiments.run import Parser
 from model import Generator
 
@@ -55,14 +55,15 @@ def q2(around, monkeypatch):
 @pytest.fixture
 def q3(around, monkeypatch):
     """The files named are really read, but nothing is trained or explored, and what nobody named is made up."""
-    bundled, load_generator = (Generator(2, 1), {"dataset": "svhn"}), exploration.load_generator
-    photos, svhn = q3_samplers.Photos("svhn", "digest", torch.zeros(320, 1, 1, 1), torch.zeros(320)), q3_samplers.svhn
+    bundled, load_generator = (Generator(2, 1), {"dataset": "svhn"}), weights.load_generator
+    photos, svhn = q3_samplers.Photos("svhn", "digest", torch.zeros(500, 1, 1, 1), torch.zeros(500)), q3_samplers.svhn
     monkeypatch.setattr(q3_samplers, "svhn", lambda path: photos if path is None else svhn(path))
     monkeypatch.setattr(q3_samplers, "stand_in", lambda: photos._replace(name=q3_samplers.STAND_IN))
-    monkeypatch.setattr(exploration, "load_generator", lambda p: bundled if p == exploration.BUNDLED else load_generator(p))
-    monkeypatch.setattr(exploration, "explore", lambda *_: {})
-    for module, name in ((wgan, "fetch"), (wgan, "train"), (exploration, "report")):
-        monkeypatch.setattr(module, name, lambda *_: None)
+    monkeypatch.setattr(weights, "load_generator", lambda p: bundled if p == weights.GENERATOR else load_generator(p))
+    for name in ("explore_samples", "explore_dimensions", "explore_paths"):
+        monkeypatch.setattr(wgan, name, lambda *_: {})
+    for name in ("fetch", "train", "report_metrics"):
+        monkeypatch.setattr(wgan, name, lambda *_: None)
     return wgan
 
 

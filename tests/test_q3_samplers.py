@@ -34,10 +34,21 @@ def test_scaling_reaches_both_ends():
     torch.testing.assert_close(q3_samplers.scale(torch.tensor([0, 255], dtype=torch.uint8)), torch.tensor([-1.0, 1.0]))
 
 
-def test_held_out_images_are_one_block_at_the_end():
-    training, held_out = q3_samplers.hold_out(torch.arange(10), 0.3)
-    assert (training.tolist(), held_out.tolist()) == (list(range(7)), [7, 8, 9])
-    assert len(q3_samplers.hold_out(torch.arange(10), 0)[1]) == 0
+def test_blocks_are_contiguous_and_share_no_image():
+    photos = q3_samplers.stand_in(205)
+    blocks = q3_samplers.in_blocks(photos)
+    assert [len(block.images) for block in blocks] == [165, 20, 20]
+    assert torch.equal(torch.cat([block.images for block in blocks]), photos.images)
+    assert torch.equal(torch.cat([block.labels for block in blocks]), photos.labels)
+    assert len({block.digest for block in blocks}) == 3
+    published = q3_samplers.in_blocks(photos, photos._replace(name="test file"))
+    assert [len(block.images) for block in published] == [185, 20, 205]
+    assert published.test.name == "test file"
+
+
+def test_spread_is_even_and_takes_no_more_than_there_are():
+    assert q3_samplers.spread(torch.arange(10), 4).tolist() == [0, 2, 5, 7]
+    assert q3_samplers.spread(torch.arange(3), 4).tolist() == [0, 1, 2]
 
 
 def test_loaders_give_every_image_once(tmp_path, mat, arrays, monkeypatch):
