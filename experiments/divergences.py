@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from tqdm import tqdm
 
@@ -37,7 +38,7 @@ from q2_solution import gradient_norm, lp_reg, vf_squared_hellinger, vf_wasserst
 class Family(NamedTuple):
     """Distributions P = sampler(0) and Q = sampler(theta), and what their divergences are exactly."""
 
-    sampler: Callable[..., Iterator[torch.Tensor]]
+    sampler: Callable[..., Iterator[np.ndarray]]
     squared_hellinger: Callable[[float], float]
     wasserstein: Callable[[float], float]
     thetas: list[float]
@@ -102,12 +103,12 @@ def critic_loss(
 
 
 def stream(
-    sampler: Callable[..., Iterator[torch.Tensor]], thetas: list[float], batch_size: int, device: torch.device | str
+    sampler: Callable[..., Iterator[np.ndarray]], thetas: list[float], batch_size: int, device: torch.device | str
 ) -> Iterator[torch.Tensor]:
     """Batches for a bank of critics, endlessly: batch_size samples for each theta, one block after another."""
     streams = [sampler(theta, batch_size) for theta in thetas]
     while True:
-        yield torch.cat([next(samples) for samples in streams]).to(device)
+        yield torch.from_numpy(np.concatenate([next(samples) for samples in streams])).to(device)
 
 
 def make_optimizer(bank: CriticBank, options: dict) -> torch.optim.Optimizer:
@@ -193,7 +194,7 @@ def estimate_all(objective: str, bank: CriticBank, options: dict, device: torch.
     family = FAMILIES[options["family"]]
     pairs = []
     for k, theta in enumerate(options["thetas"]):
-        x, y = (next(family.sampler(place, family.fresh_samples)).to(device) for place in (0.0, theta))
+        x, y = (torch.from_numpy(next(family.sampler(place, family.fresh_samples))).to(device) for place in (0.0, theta))
         pairs.append(estimate(objective, bank.critic(k), x, y, options["correction"]))
     return [list(column) for column in zip(*pairs)]
 
