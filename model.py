@@ -155,6 +155,24 @@ class Generator(nn.Module):
         return self.decoder(z.view(len(z), self.z_dim, 1, 1))
 
 
+class DigitClassifier(nn.Module):
+    """Which digit a 32x32 colour image shows: three blocks of two 3x3 convolutions. The judge of generated house numbers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.blocks = nn.Sequential(*_convolutions(3, 32), *_convolutions(32, 64), *_convolutions(64, 64))  # 4 x 4
+        self.penultimate = nn.Sequential(nn.Flatten(), nn.Dropout(0.3), nn.Linear(64 * 4 * 4, 128), nn.ReLU())
+        self.digit = nn.Linear(128, 10)
+
+    def features(self, x: torch.Tensor) -> torch.Tensor:
+        """x: (batch, 3, 32, 32) in [-1, 1]. Returns the penultimate layer, (batch, 128), at least 0."""
+        return self.penultimate(self.blocks(x))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """x: (batch, 3, 32, 32) in [-1, 1]. Returns the logits of the digits 0 to 9, (batch, 10)."""
+        return self.digit(self.features(x))
+
+
 def _mlp(inputs: int, outputs: int) -> nn.Sequential:
     return nn.Sequential(
         nn.Linear(inputs, HIDDEN),
@@ -163,3 +181,16 @@ def _mlp(inputs: int, outputs: int) -> nn.Sequential:
         nn.ELU(),
         nn.Linear(HIDDEN, outputs),
     )
+
+
+def _convolutions(inputs: int, outputs: int) -> list[nn.Module]:
+    """Two 3x3 convolutions, the second followed by halving height and width."""
+    return [
+        nn.Conv2d(inputs, outputs, 3, padding=1, bias=False),
+        nn.BatchNorm2d(outputs),
+        nn.ReLU(),
+        nn.Conv2d(outputs, outputs, 3, padding=1, bias=False),
+        nn.BatchNorm2d(outputs),
+        nn.ReLU(),
+        nn.MaxPool2d(2),
+    ]

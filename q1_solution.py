@@ -1,8 +1,8 @@
 """The equations of question 1: the five graded functions, and built on them the ELBO and the importance weights of a VAE.
 
-Each graded function maps a batch of shape (batch, ...) to one number per row, shape (batch,), in nats, in the dtype and
-on the device of its first argument. Everything after the first dimension is flattened. Inputs of different shapes raise
-ValueError.
+Each graded function maps a batch of shape (batch, ...) to one number per row, shape (batch,), in nats, in the dtype and on the
+device of its first argument. Everything after the first dimension of an argument is flattened first, so images (64, 1, 28, 28)
+go with means (64, 784). Arguments that then differ in rows or in features raise ValueError, and so does one of shape ().
 
 Run as a script, this file trains and evaluates the autoencoder of experiments/vae.py.
 """
@@ -17,7 +17,7 @@ import torch.nn.functional as F
 def log_likelihood_bernoulli(mu: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
     """log p(x) = sum_i x_i log mu_i + (1 - x_i) log(1 - mu_i) for independent Bernoulli variables with means mu.
 
-    mu: (batch, ...) means in [0, 1], 0 and 1 included. target: same shape, in {0, 1}, of integer, bool or float type.
+    mu: (batch, ...) means in [0, 1], 0 and 1 included. target: (batch, ...) in {0, 1}, of integer, bool or float type.
     Returns (batch,), in nats, at most 0. RuntimeError if a mean lies outside [0, 1].
 
     Each logarithm is held at -100, the convention of torch.nn.BCELoss: a pixel that contradicts a mean of exactly 0 or 1 costs
@@ -131,14 +131,19 @@ def log_importance_weights(
 
 
 def _rows(**tensors: torch.Tensor) -> list[torch.Tensor]:
-    """The tensors reshaped to (batch, features), once their shapes are seen to agree."""
-    (first, *others), (head, *rest) = tensors.keys(), tensors.values()
-    for name, tensor in zip(others, rest):
-        if tensor.shape != head.shape:
-            raise ValueError(f"{first} has shape {tuple(head.shape)} but {name} has shape {tuple(tensor.shape)}")
-    if head.dim() == 0:
-        raise ValueError(f"{first} must have a batch dimension, but its shape is ()")
-    return [tensor.unsqueeze(-1).flatten(1) for tensor in tensors.values()]
+    """The tensors, each flattened to (batch, features). ValueError if those differ, or if one is 0-d."""
+    for name, tensor in tensors.items():
+        if tensor.dim() == 0:
+            raise ValueError(f"{name} must have a batch dimension, but its shape is ()")
+    rows = [tensor.unsqueeze(-1).flatten(1) for tensor in tensors.values()]  # (batch,) is read as (batch, 1)
+    first = next(iter(tensors))
+    for name, row in zip(tensors, rows):
+        if row.shape != rows[0].shape:
+            raise ValueError(
+                f"{first} has shape {tuple(tensors[first].shape)} but {name} has shape {tuple(tensors[name].shape)}: "
+                "their numbers of rows and of features must agree"
+            )
+    return rows
 
 
 if __name__ == "__main__":

@@ -1,35 +1,42 @@
-"""The toy distributions of question 2, as endless streams of batches, and the divergences between them."""
+"""The toy distributions of question 2, as endless streams of batches, and the divergences between them.
+
+Batches are NumPy arrays, as the handout's are, so that programs written for the handout's sampler run on this one; an objective
+takes torch.from_numpy(batch). They are float32, the critics' own type, and come from torch's generator: torch.manual_seed makes
+them repeatable.
+"""
 
 import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
+import numpy as np
 import torch
 
 
-def distribution1(x: float, batch_size: int = 512, generator: torch.Generator | None = None) -> Iterator[torch.Tensor]:
-    """Points (x, u), u ~ U[0, 1]: a vertical line segment. Yields float32 tensors (batch_size, 2), endlessly.
+def distribution1(x: float, batch_size: int = 512, generator: torch.Generator | None = None) -> Iterator[np.ndarray]:
+    """Points (x, u), u ~ U[0, 1]: a vertical line segment. Yields float32 arrays (batch_size, 2), endlessly.
 
-    generator: the torch.Generator to draw from, on the device it belongs to; without one, the global one on the CPU.
+    generator: the torch.Generator on the CPU to draw from; without one, the global one.
     """
-    device = generator.device if generator else "cpu"
     while True:
-        u = torch.rand(batch_size, generator=generator, device=device)
-        yield torch.stack([torch.full_like(u, x), u], dim=1)
+        u = torch.rand(batch_size, generator=generator)
+        yield torch.stack([torch.full_like(u, x), u], dim=1).numpy()
 
 
-def gaussian(x: float, batch_size: int = 512, generator: torch.Generator | None = None) -> Iterator[torch.Tensor]:
-    """Points of the unit Gaussian N((x, 0), I) of the plane. Yields float32 tensors (batch_size, 2), endlessly."""
-    device = generator.device if generator else "cpu"
-    mean = torch.tensor([float(x), 0.0], device=device)
+def gaussian(x: float, batch_size: int = 512, generator: torch.Generator | None = None) -> Iterator[np.ndarray]:
+    """Points of the unit Gaussian N((x, 0), I) of the plane. Yields float32 arrays (batch_size, 2), endlessly.
+
+    generator: as for distribution1.
+    """
+    mean = torch.tensor([float(x), 0.0])
     while True:
-        yield mean + torch.randn(batch_size, 2, generator=generator, device=device)
+        yield (mean + torch.randn(batch_size, 2, generator=generator)).numpy()
 
 
 class Family(NamedTuple):
     """Distributions P = sampler(0) and Q = sampler(theta), and what their divergences are exactly."""
 
-    sampler: Callable[..., Iterator[torch.Tensor]]
+    sampler: Callable[..., Iterator[np.ndarray]]
     squared_hellinger: Callable[[float], float]
     wasserstein: Callable[[float], float]
     thetas: tuple[float, ...]
@@ -58,9 +65,9 @@ FAMILIES = {
 
 
 def stream(
-    sampler: Callable[..., Iterator[torch.Tensor]], thetas: Sequence[float], batch_size: int, device: torch.device | str
+    sampler: Callable[..., Iterator[np.ndarray]], thetas: Sequence[float], batch_size: int, device: torch.device | str
 ) -> Iterator[torch.Tensor]:
     """Batches for a bank of critics, endlessly: batch_size samples for each theta, one block after another."""
     streams = [sampler(theta, batch_size) for theta in thetas]
     while True:
-        yield torch.cat([next(samples) for samples in streams]).to(device)
+        yield torch.from_numpy(np.concatenate([next(samples) for samples in streams])).to(device)

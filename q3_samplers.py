@@ -5,8 +5,6 @@ hold out is always a contiguous block: a shuffled one would share photographs wi
 """
 
 import hashlib
-import math
-from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,6 +13,7 @@ import scipy.io
 import torch
 import torch.nn.functional as F
 from matplotlib import ft2font, get_data_path
+from torch.utils.data import DataLoader, Dataset, SubsetRandomSampler
 
 ADDRESSES = ("http://ufldl.stanford.edu/housenumbers/",)
 FOLDER = "svhn"
@@ -38,6 +37,11 @@ def find(data_dir: str | Path, name: str) -> Path | None:
     """The file `name` of the published data set below data_dir, or None."""
     places = (Path(data_dir) / FOLDER / name, Path(data_dir) / name)
     return next((path for path in places if path.is_file()), None)
+
+
+def missing(data_dir: str | Path) -> dict[str, str]:
+    """The published files that `find` does not find, name to MD5."""
+    return {name: digest for name, digest in MD5.items() if find(data_dir, name) is None}
 
 
 def svhn(path: str | Path) -> Photos:
@@ -73,44 +77,75 @@ def scale(images: torch.Tensor) -> torch.Tensor:
     return images.float() / 127.5 - 1
 
 
+class Blocks(NamedTuple):
+    """The images to train on, to choose settings by (validation) and to report on (test)."""
+
+    train: Photos
+    valid: Photos
+    test: Photos
+
+
+def in_blocks(photos: Photos, test: Photos | None = None) -> Blocks:
+    """Contiguous blocks of one file's images: 80% to train on, 10% validation, 10% test; or 90% and 10% beside a test file."""
+    tenth = len(photos.images) // 10
+    sizes = [len(photos.images) - 2 * tenth, tenth, tenth] if test is None else [len(photos.images) - tenth, tenth]
+    parts = [_photos(photos.name, *part) for part in zip(photos.images.split(sizes), photos.labels.split(sizes))]
+    return Blocks(*parts, *([] if test is None else [test]))
+
+
+def spread(images: torch.Tensor, n: int) -> torch.Tensor:
+    """At most n of the images, evenly spread over them."""
+    n = min(n, len(images))
+    return images[torch.arange(n) * len(images) // n]
+
+
 def hold_out(images: torch.Tensor, fraction: float) -> tuple[torch.Tensor, torch.Tensor]:
     """The images before, and those in, a contiguous block at the end that is `fraction` of them."""
     size = round(len(images) * fraction)
     return images[: len(images) - size], images[len(images) - size :]
 
 
-class Loader:
-    """Epochs over images kept as bytes, and their digits: yields x float32 (batch, 3, 32, 32) in [-1, 1] and y int64 (batch,).
+class ScaledPhotos(Dataset[tuple[torch.Tensor, int]]):
+    """Images kept as bytes, and their digits: item i is (x, y), x float32 (3, 32, 32) in [-1, 1] and y an int from 0 to 9."""
 
-    The last batch of an epoch may be smaller. shuffle: draw the order anew, from torch's global generator, at every epoch.
-    """
-
-    def __init__(self, images: torch.Tensor, labels: torch.Tensor, batch_size: int, shuffle: bool) -> None:
-        self.images, self.labels, self.batch_size, self.shuffle = images, labels, batch_size, shuffle
+    def __init__(self, images: torch.Tensor, labels: torch.Tensor) -> None:
+        self.images, self.labels = images, labels
 
     def __len__(self) -> int:
-        return math.ceil(len(self.images) / self.batch_size)
+        return len(self.images)
 
-    def __iter__(self) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-        order = torch.randperm(len(self.images)) if self.shuffle else torch.arange(len(self.images))
-        for rows in order.split(self.batch_size) if len(order) else ():
-            yield scale(self.images[rows]), self.labels[rows]
+    def __getitem__(self, index: int) -> tuple[torch.Tensor, int]:
+        return scale(self.images[index]), int(self.labels[index])
 
 
 def svhn_sampler(
     root: str | Path, train_batch_size: int, test_batch_size: int, valid_split: float = 0
-) -> tuple[Loader, Loader, Loader]:
-    """Three loaders of (images, digits): train, valid and test, of the published files below `root`.
+) -> tuple[DataLoader, DataLoader, DataLoader]:
+    """Loaders of the training, validation and test images, from the published files below `root`. Batches are lists [x, y].
 
-    valid_split: the fraction at the end of the training file that goes to valid, which is empty at 0. Errors: see svhn.
+    x: float32 (batch, 3, 32, 32) in [-1, 1]. y: int64 (batch,), 0 to 9. The fraction valid_split at the start of the training
+    file is for validation; the rest is for training, in batches of train_batch_size exactly: what is left over at the end of an
+    epoch is dropped. Validation has batches of train_batch_size too, test of test_batch_size, the last smaller. Training and
+    validation are shuffled at every epoch by torch's global generator, test keeps the file's order.
+
+    FileNotFoundError if a file is missing, ValueError if valid_split is outside [0, 1), or a file is not right: see svhn.
     """
-    train, test = (svhn(find(root, name) or Path(root) / FOLDER / name) for name in MD5)
-    train_images, valid_images = hold_out(train.images, valid_split)
-    train_labels, valid_labels = hold_out(train.labels, valid_split)
+    if not 0 <= valid_split < 1:
+        raise ValueError(f"valid_split is a fraction of the training file, at least 0 and below 1, not {valid_split}")
+    if absent := missing(root):
+        addresses = " and ".join(ADDRESSES[0] + name for name in absent)
+        raise FileNotFoundError(f"{Path(root) / FOLDER} has no {' and no '.join(absent)}; get {addresses} and put it there")
+    train, test = (svhn(path) for path in (find(root, name) for name in MD5) if path is not None)
+    size = int(valid_split * len(train.images))
+
+    def shuffled(photos: ScaledPhotos, drop_last: bool) -> DataLoader:
+        order = SubsetRandomSampler(range(len(photos)))  # unlike shuffle=True it may be empty
+        return DataLoader(photos, train_batch_size, sampler=order, drop_last=drop_last)
+
     return (
-        Loader(train_images, train_labels, train_batch_size, shuffle=True),
-        Loader(valid_images, valid_labels, test_batch_size, shuffle=False),
-        Loader(test.images, test.labels, test_batch_size, shuffle=False),
+        shuffled(ScaledPhotos(train.images[size:], train.labels[size:]), drop_last=True),
+        shuffled(ScaledPhotos(train.images[:size], train.labels[:size]), drop_last=False),
+        DataLoader(ScaledPhotos(test.images, test.labels), test_batch_size),
     )
 
 

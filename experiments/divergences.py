@@ -158,7 +158,7 @@ def estimate_all(objective: str, bank: CriticBank, options: DivergenceOptions, d
     family = FAMILIES[options.family]
     pairs = []
     for k, theta in enumerate(options.thetas):
-        x, y = (next(family.sampler(place, family.fresh_samples)).to(device) for place in (0.0, theta))
+        x, y = (torch.from_numpy(next(family.sampler(place, family.fresh_samples))).to(device) for place in (0.0, theta))
         pairs.append(estimate(objective, bank.critic(k), x, y, options.correction))
     return [list(column) for column in zip(*pairs)]
 

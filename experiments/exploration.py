@@ -1,56 +1,23 @@
-"""Questions 3.1 to 3.3: what a trained generator draws, what its latent dimensions do, the ways between its pictures."""
+"""Questions 3.1 to 3.3: what a trained generator draws, what its latent dimensions do, the ways between its images."""
 
-import io
-from pathlib import Path
+from typing import NamedTuple
 
 import torch
 
-import q3_samplers
-from experiments import figures
-from experiments.distance import SCALES, sliced_wasserstein
-from experiments.options import UserError
-from experiments.run import RunDirectory, load_plain, write_atomically
-from model import Generator
+from experiments import measures
+from experiments.measures import Estimate
+from model import DigitClassifier, Generator
 from q3_solution import interpolate, interpolate_spherical, perturb
 
-BUNDLED = Path(__file__).parents[1] / "data" / "pretrained" / "generator.pt"
 EVALUATION_SEED = 2**31  # apart from the seeds people train with
-FEWEST = 49  # images in a picture of samples, and the least that is trained on or compared with
-MOST = 2000  # images compared: more takes longer, and the floor hardly moves
-REPEATS = 3  # of the distance, with other noise, places and directions
-PLACES = 32  # latents at which the effect of a dimension is averaged
-SHOWN = 12  # strongest dimensions
-
-
-def save_generator(path: Path, generator: Generator, origin: dict) -> None:
-    """Write a generator's weights and their origin, a dictionary of plain values, for evaluate and for others."""
-    buffer = io.BytesIO()
-    weights = {name: tensor.cpu().contiguous() for name, tensor in generator.state_dict().items()}
-    torch.save({"generator": weights, "origin": origin}, buffer)
-    write_atomically(path, buffer.getvalue())
-
-
-def load_generator(path: Path) -> tuple[Generator, dict]:
-    """A generator and its origin from save_generator's file, or from a bare state dict such as the handout's class makes.
-
-    The sizes are those of the tensors. UserError if the file is missing, damaged or something else; no code in it is executed.
-    """
-    try:
-        content = load_plain(path)
-        weights, origin = (content["generator"], content["origin"]) if "origin" in content else (content, {})
-        z_dim, widest = weights["decoder.0.weight"].shape[:2]
-        generator = Generator(z_dim, widest // 4)
-        generator.load_state_dict(weights)
-    except FileNotFoundError as error:
-        raise UserError(f"{path} is not there; train a generator first, or name its weights by --generator") from error
-    except Exception as error:  # whatever torch.load meets in a damaged or foreign file
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise UserError(f"{path} is damaged or no such generator ({reason}); name another by --generator") from error
-    return generator, origin
+SAMPLES = 5000  # generated images that are measured
+REPEATS = 10  # of the sliced Wasserstein distance, with other images, places of patches and directions
+LATENTS = 32  # at which the effect of a dimension is averaged
+PAIRS = 200  # of latents, between which legibility is followed along a path
 
 
 @torch.no_grad()
-def pictures(generator: Generator, z: torch.Tensor) -> torch.Tensor:
+def images_of(generator: Generator, z: torch.Tensor) -> torch.Tensor:
     """What the generator makes of latents z (..., z_dim), each by itself: (..., 3, 32, 32) in [-1, 1]."""
     was_training = generator.training
     generator.eval()  # batch normalisation by its running statistics
@@ -60,145 +27,113 @@ def pictures(generator: Generator, z: torch.Tensor) -> torch.Tensor:
     return images.view(*z.shape[:-1], *images.shape[1:])
 
 
+def latents(generator: Generator, *shape: int, seed: int = EVALUATION_SEED) -> torch.Tensor:
+    """Draws from the prior, (*shape, z_dim), the same ones for the same seed and shape on every device."""
+    return torch.randn(*shape, generator.z_dim, generator=torch.Generator().manual_seed(seed))
+
+
 def draw(generator: Generator, n: int, seed: int = EVALUATION_SEED) -> torch.Tensor:
-    """n pictures from the prior, the same ones for the same weights and seed."""
-    return pictures(generator, torch.randn(n, generator.z_dim, generator=torch.Generator().manual_seed(seed)))
+    """n images from the prior, the same ones for the same weights and seed."""
+    return images_of(generator, latents(generator, n, seed=seed))
 
 
-def average_distance(real: torch.Tensor, fake: torch.Tensor, seed: int = 0) -> float:
-    """The sliced Wasserstein distance averaged over its scales."""
-    distances = sliced_wasserstein(real, fake, seed)
-    return sum(distances) / len(distances)
+def compare(real: torch.Tensor, images: torch.Tensor, classifier: DigitClassifier) -> dict:
+    """Every measure of `images` against `real`, both (n, 3, 32, 32) in [-1, 1]: name to value, name_stderr to its error.
 
-
-def explore(run: RunDirectory, generator: Generator, origin: dict, photos: q3_samplers.Photos | None, epsilon: float) -> dict:
-    """Draw every figure, and measure. photos: to compare with, or None. Returns what goes into metrics.json."""
-    metrics = {
-        "trained_on": origin.get("dataset"),
-        **{name: origin.get(name) for name in ("preset", "seed", "generator_step", "generator_steps", "train_seconds")},
-        "dataset": photos.name if photos else None,
-    }
-    trained_on = f"generator trained on {metrics['trained_on'] or 'images it does not name'}"
-    images, real = draw(generator, FEWEST if photos else 2 * FEWEST), None
-    if photos:
-        training, held_out = blocks(photos, origin.get("held_out", 0.2))
-        metrics |= compare(generator, training, held_out)
-        real = q3_samplers.scale(_spread(held_out, FEWEST))
-        metrics |= find_nearest(run, images, real, training, trained_on)
-    figures.samples(images, real, run.figures / "samples.png", trained_on, photos and photos.name)
-    metrics |= explore_dimensions(run, generator, epsilon, trained_on)
-    metrics |= explore_paths(run, generator, trained_on)
-    return metrics
-
-
-def blocks(photos: q3_samplers.Photos, held_out: float) -> tuple[torch.Tensor, torch.Tensor]:
-    """The images to train on, and those held out. UserError if either are too few."""
-    parts = q3_samplers.hold_out(photos.images, held_out)
-    if min(len(part) for part in parts) < FEWEST:
-        raise UserError(
-            f"{photos.name} has {len(photos.images)} images, of which holding out {held_out:g} leaves fewer than {FEWEST} to "
-            "train on or to compare with; name a larger --data-file"
-        )
-    return parts
-
-
-def compare(generator: Generator, training: torch.Tensor, held_out: torch.Tensor) -> dict:
-    """The distance of generated from held-out images, and of as many training images from them: the floor.
-
-    Each is repeated with other samples, places and directions; the spread is the standard deviation over the repeats.
+    The sliced Wasserstein distance is averaged over REPEATS draws of as many of `images` as there are real ones; its `_spread`
+    is the standard deviation over these.
     """
-    seen, real = equally_many(training, held_out, next(generator.parameters()).device)
-    n = len(real)
-    drawn = torch.tensor([sliced_wasserstein(real, draw(generator, n, EVALUATION_SEED + r), r) for r in range(REPEATS)])
-    floor = torch.tensor([sliced_wasserstein(real, seen, r) for r in range(REPEATS)])
+    seen_real, seen = (measures.look(classifier, part) for part in (real, images))
+    estimates = {
+        "legible": measures.legible(seen),
+        "kernel_distance": measures.kernel_distance(seen_real.features, seen.features),
+        "coverage": measures.coverage(seen_real.features, seen.features),
+    }
+    distances = torch.tensor([_sliced_wasserstein(real, images, repeat) for repeat in range(REPEATS)])  # (REPEATS, SCALES)
     return {
-        "num_images": n,
-        "sliced_wasserstein": drawn.mean().item(),
-        "sliced_wasserstein_spread": drawn.mean(1).std().item(),
-        "sliced_wasserstein_by_scale": dict(zip(map(str, SCALES), drawn.mean(0).tolist())),
-        "sliced_wasserstein_floor": floor.mean().item(),
-        "sliced_wasserstein_floor_spread": floor.mean(1).std().item(),
-        "sliced_wasserstein_floor_by_scale": dict(zip(map(str, SCALES), floor.mean(0).tolist())),
+        **{name: estimate.value for name, estimate in estimates.items()},
+        **{f"{name}_stderr": estimate.stderr for name, estimate in estimates.items()},
+        "digit_shares": measures.digit_shares(seen),
+        "sliced_wasserstein": distances.mean().item(),
+        "sliced_wasserstein_spread": distances.mean(1).std().item(),
+        "sliced_wasserstein_by_scale": dict(zip(map(str, measures.SCALES), distances.mean(0).tolist())),
+        "num_images": len(images),
     }
 
 
-def find_nearest(run: RunDirectory, images: torch.Tensor, real: torch.Tensor, training: torch.Tensor, trained_on: str) -> dict:
-    """The nearest training image to each of `images`: had they been learnt by heart, it would be nearer than to `real` ones."""
-    images, training = images.cpu(), q3_samplers.scale(training)
-    to_images, to_real = (torch.cdist(x.flatten(1), training.flatten(1)) for x in (images, real))
-    distances, rows = to_images.min(1)
-    figures.nearest(images[:20], training[rows[:20]], run.figures / "nearest.png", trained_on)
-    rms = training[0].numel() ** -0.5  # from a Euclidean distance to the root mean square over pixels
-    return {
-        "nearest_training_image": rms * distances.median().item(),
-        "nearest_training_image_of_held_out": rms * to_real.min(1).values.median().item(),
-    }
+def _sliced_wasserstein(real: torch.Tensor, images: torch.Tensor, seed: int) -> list[float]:
+    """The distance scale by scale between equally many of both, drawn anew for each seed where there are more."""
+    n = min(len(real), len(images))
+    generator = torch.Generator().manual_seed(seed)
+    x, y = (part[torch.randperm(len(part), generator=generator)[:n].to(part.device)] for part in (real, images))
+    return measures.sliced_wasserstein(x, y, seed)
 
 
-def explore_dimensions(run: RunDirectory, generator: Generator, epsilon: float, trained_on: str) -> dict:
-    """Rank the latent dimensions by how much the picture changes on average, and show the strongest where they do most."""
-    z = torch.randn(PLACES, generator.z_dim, generator=torch.Generator().manual_seed(EVALUATION_SEED))
-    change = pictures(generator, perturb(z, epsilon)) - pictures(generator, z)  # (z_dim, PLACES, 3, 32, 32)
-    effect = change.square().mean((1, 2, 3, 4)).sqrt()
-    uniform = change.mean((3, 4)).square().mean((1, 2)) / effect.square().clamp(min=1e-12)
+class Dimensions(NamedTuple):
+    """What moving one latent dimension by epsilon does to an image, for each of them, (z_dim,): averages over LATENTS images.
+
+    change: root mean square over pixels. colour: the same of the image's mean colour. digit: the share of images that the
+    classifier takes for another digit than before. agreement: the mean cosine between the changes of two images, 1 for a
+    dimension that does the same everywhere.
+    """
+
+    change: torch.Tensor
+    colour: torch.Tensor
+    digit: torch.Tensor
+    agreement: torch.Tensor
+
+
+def dimensions(generator: Generator, epsilon: float, classifier: DigitClassifier) -> Dimensions:
+    """Move each latent dimension by itself, at LATENTS draws from the prior."""
+    z = latents(generator, LATENTS)
+    before, after = images_of(generator, z), images_of(generator, perturb(z, epsilon))  # (z_dim, LATENTS, 3, 32, 32)
+    digits_before, digits_after = (
+        measures.look(classifier, images.flatten(0, -4)).probabilities.argmax(1).view(images.shape[:-3])
+        for images in (before, after)
+    )
+    change = after - before
     direction = torch.nn.functional.normalize(change.flatten(2), dim=-1)
-    agreement = (direction.sum(1).square().sum(-1) - PLACES) / (PLACES * (PLACES - 1))  # mean cosine over pairs of z
-    strongest = effect.topk(min(SHOWN, len(effect))).indices.cpu()
-    here = change[strongest].square().mean((0, 2, 3, 4)).median(0).indices  # neither the picture that changes most nor least
-
-    steps = torch.linspace(-epsilon, epsilon, 7)
-    moved = torch.stack([perturb(z, step)[strongest, here] for step in steps], dim=1)  # (SHOWN, steps, z_dim)
-    path = run.figures / "perturbations.png"
-    figures.perturbations(pictures(generator, moved), strongest.tolist(), steps.tolist(), effect.tolist(), path, trained_on)
-    return {
-        "epsilon": epsilon,
-        "strongest_dimensions": strongest.tolist(),
-        "dimension_effects": effect.tolist(),
-        "dimension_uniform_shares": uniform.tolist(),
-        "dimension_agreements": agreement.tolist(),
-    }
+    return Dimensions(
+        change=change.square().mean((1, 2, 3, 4)).sqrt(),
+        colour=change.mean((3, 4)).square().mean((1, 2)).sqrt(),
+        digit=(digits_after != digits_before).float().mean(1),
+        agreement=(direction.sum(1).square().sum(-1) - LATENTS) / (LATENTS * (LATENTS - 1)),
+    )
 
 
-def explore_paths(run: RunDirectory, generator: Generator, trained_on: str) -> dict:
-    """The same pairs of pictures joined in three ways: straight in latents, straight in pixels, and round in latents."""
-    z0, z1 = torch.randn(2, 8, generator.z_dim, generator=torch.Generator().manual_seed(EVALUATION_SEED + 1))
-    alpha = torch.linspace(0, 1, 11)
-    straight, arc = interpolate(z0, z1, alpha), interpolate_spherical(z0, z1, alpha)  # (11, 8, z_dim)
-    in_pixels = interpolate(pictures(generator, z0).cpu(), pictures(generator, z1).cpu(), alpha)
-    for name, title, rows in (
-        ("latent", r"$g((1 - \alpha) z_0 + \alpha z_1)$, straight through the latents", pictures(generator, straight)),
-        ("data", r"$(1 - \alpha) g(z_0) + \alpha g(z_1)$, straight through the pixels", in_pixels),
-        ("spherical", r"$g$ of the arc from $z_0$ to $z_1$, round through the latents", pictures(generator, arc)),
-    ):
-        figures.interpolation(rows, alpha.tolist(), run.figures / f"interpolation_{name}.png", title, trained_on)
-    norms = {"straight": straight.norm(dim=-1), "arc": arc.norm(dim=-1)}
-    figures.latent_norms(norms, alpha.tolist(), generator.z_dim, run.figures / "interpolation_norms.png")
-    return {f"midpoint_norm_{name}": norm[5].mean().item() for name, norm in norms.items()}
+def walk(generator: Generator, which: list[int], steps: torch.Tensor, row: int = 0) -> torch.Tensor:
+    """One image with each dimension of `which` moved by each of `steps`: (which, steps, 3, 32, 32)."""
+    z = latents(generator, LATENTS)[row : row + 1]
+    return images_of(generator, torch.stack([perturb(z, step)[which, 0] for step in steps], dim=1))
 
 
-def print_metrics(metrics: dict) -> None:
-    """Print what was measured."""
-    if metrics["dataset"]:
-        print(
-            f"sliced Wasserstein distance to held-out {metrics['dataset']}: {metrics['sliced_wasserstein']:.1f} "
-            f"+- {metrics['sliced_wasserstein_spread']:.1f}, of real training images {metrics['sliced_wasserstein_floor']:.1f}"
-        )
-        print(
-            f"nearest training image, RMS of pixels in [-1, 1]: generated {metrics['nearest_training_image']:.3f}, "
-            f"held-out {metrics['nearest_training_image_of_held_out']:.3f}"
-        )
-    print(f"strongest latent dimensions: {', '.join(map(str, metrics['strongest_dimensions']))}")
-    straight, arc = metrics["midpoint_norm_straight"], metrics["midpoint_norm_arc"]
-    print(f"length of the latent half way between two: straight {straight:.1f}, on the arc {arc:.1f}")
+class Paths(NamedTuple):
+    """The ways between pairs of images g(z0) and g(z1), at each alpha: the images, (alphas, pairs, 3, 32, 32), and latents.
+
+    latent: g of the straight line between the latents. data: the straight line between the images. spherical: g of the arc.
+    """
+
+    latent: torch.Tensor
+    data: torch.Tensor
+    spherical: torch.Tensor
+    straight_latents: torch.Tensor
+    arc_latents: torch.Tensor
 
 
-def equally_many(training: torch.Tensor, held_out: torch.Tensor, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
-    """Of both sets of bytes as many images as a distance is measured between, at most MOST, scaled to [-1, 1]."""
-    n = min(len(training), len(held_out), MOST)
-    seen, real = (q3_samplers.scale(_spread(images, n)).to(device) for images in (training, held_out))
-    return seen, real
+def paths(generator: Generator, alpha: torch.Tensor, pairs: int) -> Paths:
+    """Join `pairs` pairs of draws from the prior, the same ones for the same weights, in three ways."""
+    z0, z1 = latents(generator, 2, pairs, seed=EVALUATION_SEED + 1)
+    straight, arc = interpolate(z0, z1, alpha), interpolate_spherical(z0, z1, alpha)  # (alphas, pairs, z_dim)
+    ends = images_of(generator, z0), images_of(generator, z1)
+    return Paths(
+        latent=images_of(generator, straight),
+        data=interpolate(*ends, alpha.to(ends[0].device)),
+        spherical=images_of(generator, arc),
+        straight_latents=straight,
+        arc_latents=arc,
+    )
 
 
-def _spread(images: torch.Tensor, n: int) -> torch.Tensor:
-    """n of the images, evenly spread over them."""
-    return images[torch.arange(n) * len(images) // n]
+def legible_along(classifier: DigitClassifier, images: torch.Tensor) -> list[Estimate]:
+    """The legible share at each alpha of a path's images (alphas, pairs, 3, 32, 32)."""
+    return [measures.legible(measures.look(classifier, part)) for part in images]

@@ -7,7 +7,10 @@ from typing import Any
 import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
+from experiments.exploration import Dimensions
+from experiments.measures import Estimate
 from experiments.run import write_atomically
 
 INK, ACCENT, FAINT = "#1f2933", "#c2410c", "#9aa5b1"
@@ -19,14 +22,18 @@ def elbo_curves(
     """Validation ELBO by epoch. curves: name to (epochs, ELBOs), the first emphasised. required: a level to draw, or None."""
     figure = Figure(figsize=(6.4, 4), layout="constrained")
     axes = figure.add_subplot(xlabel="epoch", ylabel="validation ELBO (nats per image)", title=f"VAE on {dataset}")
-    styles = [dict(color=ACCENT, linewidth=2), dict(color=INK, linewidth=1.5), dict(color=FAINT, linewidth=1.5)]
+    styles: list[dict[str, Any]] = [
+        dict(color=ACCENT, linewidth=2),
+        dict(color=INK, linewidth=1.5),
+        dict(color=FAINT, linewidth=1.5),
+    ]
     for (name, (epochs, elbos)), style in zip(curves.items(), styles):
         axes.plot(epochs, elbos, marker="o", markersize=3, label=f"{name}: {elbos[-1]:.2f} at the end", **style)
     if required is not None:
         axes.axhline(required, color=FAINT, linestyle="--", label=f"required: {required:g}")
     best = max(max(elbos) for _, elbos in curves.values())
     axes.set_ylim(bottom=best - 30, top=best + 1)  # the first epochs rise from far below, and would flatten the rest
-    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.xaxis.set_major_locator(MaxNLocator("auto", steps=[1, 2, 2.5, 5, 10], integer=True))
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(axis="y", alpha=0.3)
     axes.legend(loc="lower right", frameon=False)
@@ -89,7 +96,7 @@ def divergence_curve(
     axes.plot(*zip(*away), color=FAINT, linewidth=5, solid_capstyle="butt", label="exact", zorder=1)
     at_zero = [value for theta, value in zip(*exact) if theta == 0]
     axes.plot([0] * len(at_zero), at_zero, "o", color=FAINT, markersize=10, zorder=1)
-    styles = [dict(color=ACCENT, marker="o"), dict(color=INK, marker="s", linestyle=":", linewidth=1)]
+    styles: list[dict[str, Any]] = [dict(color=ACCENT, marker="o"), dict(color=INK, marker="s", linestyle=":", linewidth=1)]
     for (preset, (thetas, values)), style in zip(estimates.items(), styles):
         axes.plot(thetas, values, markersize=4, label=f"estimate by critics, {preset}", zorder=2, **style)
     axes.spines[["top", "right"]].set_visible(False)
@@ -130,34 +137,57 @@ def nearest(images: torch.Tensor, neighbours: torch.Tensor, path: Path, trained_
 
 
 def perturbations(
-    images: torch.Tensor, dimensions: list[int], steps: list[float], effects: list[float], path: Path, trained_on: str
+    rows: dict[str, torch.Tensor],
+    strongest: dict[str, list[int]],
+    steps: list[float],
+    moved: Dimensions,
+    path: Path,
+    trained_on: str,
 ) -> None:
-    """The strongest latent dimensions at work on one picture, and the effect of each dimension there is.
+    """The latent dimensions that change the digit most, those that change the colour most, and how all of them compare.
 
-    images: (dimensions, steps, 3, 32, 32). steps: how far the dimension was moved. effects: of all, in units of [-1, 1].
+    rows: kind to images (dimensions, steps, 3, 32, 32), what moving those of `strongest` does to one image. steps: how far.
     """
-    figure = Figure(figsize=(9, 7), layout="constrained")
+    figure = Figure(figsize=(9, 7.2), layout="constrained")
     figure.suptitle(f"One latent dimension moved, the others held\n{trained_on}", fontsize=11)
     left, right = figure.subplots(1, 2, width_ratios=(1, 1))
-    columns, rows = len(steps), len(dimensions)
-    _show_colours(left, _colour_grid(images.flatten(0, 1), columns), extent=(0, columns, rows, 0))
+    images = torch.cat([part.flatten(0, 1) for part in rows.values()])
+    names = [dimension for which in strongest.values() for dimension in which]
+    _show_colours(left, _colour_grid(images, len(steps)), extent=(0, len(steps), len(names), 0))
     left.set_axis_on()
     left.set_xticks(
-        [column + 0.5 for column in range(columns)], [f"{step:+.1f}" if abs(step) > 1e-6 else "0" for step in steps]
+        [column + 0.5 for column in range(len(steps))], [f"{step:+.1f}" if abs(step) > 1e-6 else "0" for step in steps]
     )
-    left.set_yticks([row + 0.5 for row in range(rows)], [f"$z_{{{dimension}}}$" for dimension in dimensions])
+    left.set_yticks([row + 0.5 for row in range(len(names))], [f"$z_{{{dimension}}}$" for dimension in names])
     left.set_xlabel("moved by")
+    left.set_title(f"upper {len(names) // 2} rows: change the digit most; lower: the colour", fontsize=9)
     left.tick_params(length=0)
     left.spines[:].set_visible(False)
-    order = sorted(range(len(effects)), key=effects.__getitem__, reverse=True)
-    colours = [ACCENT if dimension in dimensions else FAINT for dimension in order]
-    right.bar(range(len(order)), [effects[dimension] for dimension in order], color=colours, width=1.0)
+    right.scatter(moved.colour.cpu(), moved.digit.cpu(), s=14, color=FAINT, label="the other dimensions")
+    for (kind, which), colour in zip(strongest.items(), (ACCENT, INK)):
+        points = moved.colour[which].tolist(), moved.digit[which].tolist()
+        right.scatter(*points, s=28, color=colour, label=f"change the {kind} most")
+        for x, y, dimension in zip(*points, which):
+            right.annotate(f" {dimension}", (x, y), fontsize=8, color=colour)
     right.set(
-        xlabel=f"all {len(order)} dimensions, strongest first (coloured: shown)",
-        ylabel=f"RMS change of a pixel in [-1, 1], moved by {steps[-1]:+.2g}",
+        xlabel=f"RMS change of the mean colour, pixels in [-1, 1], moved by {steps[-1]:+.2g}",
+        ylabel="share of images that change their digit",
     )
+    right.legend(frameon=False)
     right.spines[["top", "right"]].set_visible(False)
     _save(figure, path, dpi=85)
+
+
+def digit_shares(generated: list[float], real: list[float], path: Path, dataset: str) -> None:
+    """How images spread over the ten digits, by the classifier: generated beside real training images."""
+    figure = Figure(figsize=(6.4, 3.2), layout="constrained")
+    axes = figure.add_subplot(xlabel="digit that the classifier sees", ylabel="share of images", title=dataset)
+    for shift, (label, shares, colour) in enumerate((("generated", generated, ACCENT), ("real training images", real, FAINT))):
+        axes.bar([digit + 0.4 * shift - 0.2 for digit in range(10)], shares, width=0.4, color=colour, label=label)
+    axes.set_xticks(range(10))
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(frameon=False)
+    _save(figure, path)
 
 
 def interpolation(images: torch.Tensor, alphas: list[float], path: Path, title: str, trained_on: str) -> None:
@@ -176,50 +206,74 @@ def interpolation(images: torch.Tensor, alphas: list[float], path: Path, title: 
     _save(figure, path)
 
 
-def latent_norms(norms: dict[str, torch.Tensor], alphas: list[float], z_dim: int, path: Path) -> None:
-    """The length of the latent along each kind of path. norms: name to (alphas, pairs)."""
-    figure = Figure(figsize=(6.4, 4), layout="constrained")
-    axes = figure.add_subplot(
-        xlabel=r"$\alpha$", ylabel=r"length $\Vert z \Vert_2$", title="How far from the origin the two paths run"
-    )
+PATHS = {  # name, colour and line of each way between two images
+    "latent": ("straight through the latents", ACCENT, "-"),
+    "spherical": ("round through the latents", INK, "-"),
+    "data": ("straight through the pixels", FAINT, "--"),
+}
+
+
+def along_paths(
+    legible: dict[str, list[Estimate]],
+    norms: dict[str, torch.Tensor],
+    alphas: list[float],
+    z_dim: int,
+    path: Path,
+    trained_on: str,
+) -> None:
+    """What each way between two images costs in legibility, and how far from the origin the two in latents run.
+
+    legible: kind of path to the share at each alpha. norms: "straight" and "arc" to lengths (alphas, pairs).
+    """
+    figure = Figure(figsize=(9.5, 3.8), layout="constrained")
+    figure.suptitle(trained_on, fontsize=11)
+    left, right = figure.subplots(1, 2)
+    for kind, (name, colour, line) in PATHS.items():
+        shares, errors = zip(*legible[kind])
+        left.errorbar(alphas, shares, errors, color=colour, linestyle=line, marker="o", markersize=3, capsize=2, label=name)
+    left.set(xlabel=r"$\alpha$", ylabel="legible share", ylim=(0, None), title="Images on the way that show a digit")
+    left.legend(loc="lower right", frameon=False)
     middle, spread = (z_dim - 0.5) ** 0.5, 1.96 * 0.5**0.5  # the length is nearly normal, of variance 1/2
     range_of_draws = f"95% of draws from N(0, I) in {z_dim} dimensions"
-    axes.axhspan(middle - spread, middle + spread, color=FAINT, alpha=0.3, label=range_of_draws, linewidth=0)
+    right.axhspan(middle - spread, middle + spread, color=FAINT, alpha=0.3, label=range_of_draws, linewidth=0)
     for (name, values), colour in zip(norms.items(), (ACCENT, INK)):
-        axes.plot(alphas, values.cpu(), color=colour, linewidth=0.8, alpha=0.4)
-        axes.plot(alphas, values.mean(1).cpu(), color=colour, linewidth=2.5, label=f"{name}, mean of {values.shape[1]} pairs")
-    axes.set_ylim(bottom=0)
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(loc="lower right", frameon=False)
+        label = f"{name}, mean of {values.shape[1]} pairs"
+        right.plot(alphas, values.mean(1).cpu(), color=colour, linewidth=2, label=label)
+    right.set(
+        xlabel=r"$\alpha$", ylabel=r"length $\Vert z \Vert_2$", ylim=(0, None), title="Distance of the latents from the origin"
+    )
+    right.legend(loc="lower right", frameon=False)
+    for axes in (left, right):
+        axes.spines[["top", "right"]].set_visible(False)
     _save(figure, path)
 
 
-def training_curves(log: list[dict], path: Path, dataset: str, floor: float) -> None:
-    """How a WGAN-LP run went: the critic's estimate, and the distance at each checkpoint over that of real images, the floor.
+def training_curves(logs: dict[str, list[dict]], path: Path, dataset: str) -> None:
+    """How WGAN-LP runs went, by generator step: the critic's estimate, and what was measured at each checkpoint.
 
-    log: the entries of log.jsonl.
+    logs: name of a run to the entries of its log.jsonl, the first emphasised.
     """
-    figure = Figure(figsize=(9, 3.6), layout="constrained")
+    figure = Figure(figsize=(9.5, 6.4), layout="constrained")
     figure.suptitle(f"WGAN-LP on {dataset}", fontsize=11)
-    left, right = figure.subplots(1, 2)
-    estimates = [entry["wasserstein_estimate"] for entry in log]
-    left.plot([entry["seconds"] / 60 for entry in log], estimates, color=ACCENT, linewidth=1, label="training images")
-    measured = [entry for entry in log if "critic_gap" in entry]  # at checkpoints
-    minutes = [entry["seconds"] / 60 for entry in measured]
-    held_out = [entry["wasserstein_estimate"] - entry["critic_gap"] for entry in measured]
-    left.plot(minutes, held_out, color=INK, marker="o", markersize=3, linewidth=1, label="held-out images")
-    left.set_ylim(top=2 * max(map(abs, estimates[len(estimates) // 10 :])))  # the first steps would flatten the rest
-    left.legend(frameon=False)
-    left.set(xlabel="minutes of training", ylabel="critic's estimate of $W_1$\nbetween generated and ...")
-    distances = [entry["sliced_wasserstein"] for entry in measured]
-    right.plot(minutes, distances, color=INK, marker="o", markersize=3, label="generated")
-    right.axhline(floor, color=FAINT, linestyle="--", linewidth=1, label="real training images")
-    right.legend(frameon=False)
-    right.set(xlabel="minutes of training", ylabel="sliced Wasserstein distance\nto held-out images")
-    right.set_ylim(bottom=0)
-    for axes in (left, right):
+    panels = {
+        "wasserstein_estimate": "critic's estimate of $W_1$",
+        "legible": "legible share of samples",
+        "kernel_distance": "kernel distance to validation images",
+        "overfitting": "critic's overfitting $r_v$: 0 none, 1 by heart",
+    }
+    for axes, (name, label) in zip(figure.subplots(2, 2).flat, panels.items()):
+        for (run, log), colour in zip(logs.items(), (ACCENT, INK, FAINT)):
+            entries = [entry for entry in log if name in entry]
+            marker = None if name == "wasserstein_estimate" else "o"
+            values = [entry[name] for entry in entries]
+            axes.plot(
+                [entry["generator_step"] for entry in entries], values, color=colour, marker=marker, markersize=3, label=run
+            )
+        axes.set(xlabel="generator steps", ylabel=label)
         axes.spines[["top", "right"]].set_visible(False)
         axes.grid(alpha=0.3)
+    figure.axes[0].set_yscale("log")  # the first steps are far above the rest
+    figure.axes[0].legend(frameon=False)
     _save(figure, path)
 
 

@@ -10,8 +10,10 @@ from typing import Any
 import torch
 
 import q3_samplers
+from experiments import weights
+from experiments.augmentation import augment
 from experiments.cuda_graph import captured
-from experiments.options import Options, file_path, fraction, option
+from experiments.options import Options, UserError, file_path, fraction, option
 from experiments.training import average_decay_at, first_not_finite, learning_rate_at, set_learning_rate, update_average
 from model import Generator, ImageCritic
 from q3_solution import critic_loss, generator_loss
@@ -46,11 +48,13 @@ class WGANOptions(Options):
     z_dim: int = option(100, "latent dimensions")
     h_dim: int = option(64, "channels of the widest layer of 16 x 16, in both networks")
     precision: str = option("float32", "of the networks' products in training", choices=("float32", "bfloat16"))
-    held_out: float = option(0.2, "of the images, at the end, kept for the distance", fraction)
+    augment: bool = option(True, "show the critic shifted and recoloured images")
+    lazy_penalty: bool = option(False, "at one critic update a step, at the weight of them all")
+    initial_weights: Path | None = option(None, "a checkpoint or generator to start from", file_path)
 
 
 RATES: dict[str, Any] = dict(learning_rate=1e-4, critic_learning_rate=1e-4, schedule="constant")
-HANDOUT = WGANOptions(preset="handout", generator_steps=50_000, average_decay=0.0, **RATES)
+HANDOUT = WGANOptions(preset="handout", generator_steps=50_000, average_decay=0.0, augment=False, **RATES)
 PRESETS = {"tuned": WGANOptions(), "handout": HANDOUT}
 
 
@@ -112,29 +116,45 @@ class Learner:
 
         The critic's are averaged over its steps.
         """
-        measured = []
-        for _ in range(self.options.critic_updates):
+        updates = self.options.critic_updates
+        every = updates if self.options.lazy_penalty else 1
+        estimates, penalties = [], []
+        for update in range(updates):
             rows = torch.randint(len(self.images), (self.options.batch_size,), device=self.images.device)
             x = q3_samplers.scale(self.images.index_select(0, rows)).contiguous(memory_format=torch.channels_last)
-            measured.append(self.critic_step(x, self.noise()))
+            weight = 0.0 if update % every else every * self.options.lipschitz_weight
+            estimate, penalty = self.critic_step(x, self.noise(), weight)
+            estimates.append(estimate)
+            if weight:
+                penalties.append(penalty)
         loss = self.generator_step(self.noise())
         update_average(self.average, self.generator, self.decay)
-        estimate, penalty = torch.stack(measured).mean(0)
-        return {"wasserstein_estimate": estimate, "lipschitz_penalty": penalty, "generator_loss": loss}
+        return {
+            "wasserstein_estimate": torch.stack(estimates).mean(),
+            "lipschitz_penalty": torch.stack(penalties).mean(),
+            "generator_loss": loss,
+        }
 
-    def critic_step(self, x: torch.Tensor, z: torch.Tensor) -> torch.Tensor:
-        """One step of Adam down the critic's loss on images x and the generator's from z. Returns (2,), its parts."""
+    def critic_step(self, x: torch.Tensor, z: torch.Tensor, lipschitz_weight: float) -> tuple[torch.Tensor, torch.Tensor]:
+        """One step of Adam down the critic's loss on images x and the generator's from z. Returns the loss's parts, scalars.
+
+        With augmentation the critic sees both through changes of their own, and is held to slope 1 between what it sees.
+        """
         with torch.no_grad():
             y = self.output(self.generator, z)
-        loss = critic_loss(x, y, partial(self.output, self.critic), self.options.lipschitz_weight)
+        loss = critic_loss(self.seen(x), self.seen(y), partial(self.output, self.critic), lipschitz_weight)
         self.critic_optimizer.zero_grad()
         loss.total.backward()
         self.critic_optimizer.step()
-        return torch.stack([loss.wasserstein_estimate, loss.lipschitz_penalty]).detach()
+        return loss.wasserstein_estimate.detach(), loss.lipschitz_penalty.detach()
+
+    def seen(self, images: torch.Tensor) -> torch.Tensor:
+        """The images as the critic gets to see them in training."""
+        return augment(images) if self.options.augment else images
 
     def generator_step(self, z: torch.Tensor) -> torch.Tensor:
         """One step of Adam down the generator's loss at z; the critic only passes gradients on. Returns the loss, a scalar."""
-        loss = generator_loss(self.output(self.generator, z), partial(self.output, self.critic))
+        loss = generator_loss(self.seen(self.output(self.generator, z)), partial(self.output, self.critic))
         self.generator_optimizer.zero_grad()
         loss.backward(inputs=list(self.generator.parameters()))
         self.generator_optimizer.step()
@@ -142,6 +162,19 @@ class Learner:
 
     def first_not_finite(self) -> str | None:
         return first_not_finite({"generator": self.generator, "critic": self.critic})
+
+    def start_from(self, path: Path) -> None:
+        """Take the networks of a checkpoint, or a generator alone, before the first step. UserError if they do not fit."""
+        content = weights.load(path)
+        content = content.get("learner", content)  # of a checkpoint
+        generator = content.get("average", content.get("generator"))
+        try:
+            self.generator.load_state_dict(generator)
+            self.average.load_state_dict(generator)
+            if "critic" in content:
+                self.critic.load_state_dict(content["critic"])
+        except (RuntimeError, TypeError, AttributeError) as error:
+            raise UserError(f"{path} holds no generator of these sizes; name another by --initial-weights") from error
 
     def state_dict(self) -> dict[str, Any]:
         return {part: getattr(self, part).state_dict() for part in self.PARTS}

@@ -9,7 +9,7 @@ import torch
 
 import q1_samplers
 import q3_samplers
-from experiments import divergences, exploration, figures, vae, wgan
+from experiments import divergences, figures, vae, weights, wgan, wgan_evaluation
 from experiments.options import make_parser
 from model import Generator
 
@@ -55,15 +55,16 @@ def q2(around, monkeypatch):
 @pytest.fixture
 def q3(around, monkeypatch):
     """The files named are really read, but nothing is trained or explored, and what nobody named is made up."""
-    bundled, load_generator = (Generator(2, 1), {"dataset": "svhn"}), exploration.load_generator
-    photos, svhn = q3_samplers.Photos("svhn", "digest", torch.zeros(320, 1, 1, 1), torch.zeros(320)), q3_samplers.svhn
-    monkeypatch.setattr(q3_samplers, "svhn", lambda path: photos if path.name == "train_32x32.mat" else svhn(path))
+    bundled, load_generator = (Generator(2, 1), {"dataset": "svhn"}), weights.load_generator
+    photos, svhn = q3_samplers.Photos("svhn", "digest", torch.zeros(500, 1, 1, 1), torch.zeros(500)), q3_samplers.svhn
+    monkeypatch.setattr(q3_samplers, "svhn", lambda path: photos if path.name in q3_samplers.MD5 else svhn(path))
     monkeypatch.setattr(q3_samplers, "stand_in", lambda: photos._replace(name=q3_samplers.STAND_IN))
-    made = ("generator.pt", exploration.BUNDLED.name)
-    monkeypatch.setattr(exploration, "load_generator", lambda path: bundled if path.name in made else load_generator(path))
-    monkeypatch.setattr(exploration, "explore", lambda *_: {"sliced_wasserstein_floor": 0.0})
+    made = ("generator.pt", weights.GENERATOR.name)
+    monkeypatch.setattr(weights, "load_generator", lambda path: bundled if path.name in made else load_generator(path))
+    for name in ("explore_samples", "explore_dimensions", "explore_paths"):
+        monkeypatch.setattr(wgan_evaluation, name, lambda *_: {})
     monkeypatch.setattr(figures, "training_curves", lambda *_: None)
-    for module, name in ((wgan, "fetch"), (wgan, "train"), (exploration, "print_metrics")):
+    for module, name in ((wgan, "fetch"), (wgan, "train"), (wgan_evaluation, "print_metrics")):
         monkeypatch.setattr(module, name, lambda *_: None)
     return wgan
 

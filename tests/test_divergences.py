@@ -82,7 +82,7 @@ def test_penalty_bias_is_what_theory_says_and_is_corrected():
             layer.weight[0, 0] = 1
         critic.main[0].bias[0] = 10  # keeps every LeakyReLU on its linear side
         critic.main[6].weight[0, 0] = -1.02
-    x, y = (next(distribution1(place, 4096)) for place in (0.0, 2.0))
+    x, y = (torch.from_numpy(next(distribution1(place, 4096))) for place in (0.0, 2.0))
     assert divergences.estimate("wasserstein", critic, x, y, "none")[0] == pytest.approx(2.04, abs=1e-4)
     assert divergences.estimate("wasserstein", critic, x, y, "slope") == pytest.approx((2.0, 2.0), abs=1e-4)
 

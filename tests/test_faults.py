@@ -29,7 +29,7 @@ KILLS = 20
 
 @pytest.fixture(scope="session")
 def few_photos():
-    return q3_samplers.stand_in(400)
+    return q3_samplers.stand_in(500)
 
 
 @pytest.fixture(params=SIZES, ids=["q1", "q2", "q3"])

@@ -60,8 +60,8 @@ def test_every_option_is_read(script):
     assert {preset: options.preset for preset, options in PRESETS[script].items()} == {"tuned": "tuned", "handout": "handout"}
 
 
-SHARED_ROOMS = ("options", "run", "training", "cuda_graph", "data", "figures", "distance", "likelihood")
-EXPERIMENTS = {"vae", "divergences", "wgan", "wgan_learner"}
+SHARED_ROOMS = ("options", "run", "training", "cuda_graph", "data", "figures", "measures", "likelihood", "exploration")
+EXPERIMENTS = {"vae", "divergences", "wgan", "wgan_learner", "wgan_evaluation"}
 
 
 def imported(path):

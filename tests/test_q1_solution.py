@@ -1,7 +1,9 @@
 """The five graded functions against torch.distributions and closed forms, and wrong variants that the same checks reject."""
 
 import ast
+import itertools
 import math
+import sys
 from pathlib import Path
 
 import pytest
@@ -302,11 +304,115 @@ def test_memory_layout_does_not_matter(function, arguments):
     torch.testing.assert_close(*results)
 
 
-@pytest.mark.parametrize(("function", "arguments"), [call for call in CALLS if call[0] is not log_mean_exp])
-def test_shapes_that_differ_are_both_named(function, arguments):
-    inputs = arguments((4, 6))
-    with pytest.raises(ValueError, match=r"\(4, 6\).*\(4, 5\)"):
-        function(*inputs[:-1], inputs[-1][:, :5])
+LAYOUTS = [(4, 1, 3, 4), (4, 12, 1), (4, 2, 2, 3)]  # of rows (4, 12)
+UNLIKE = {(4, 12): [(3, 12), (4, 11), (12, 4), (48,), (1, 12), (4, 1)], (4,): [(1, 4), (4, 4), (1,)], (0, 5): [(0, 4), (5, 0)]}
+
+
+def check_layouts_are_free():
+    for function, arguments in CALLS:
+        inputs = arguments((4, 12))
+        for k, layout in itertools.product(range(len(inputs)), LAYOUTS):
+            other = replaced(inputs, k, inputs[k].view(layout))
+            torch.testing.assert_close(seeded(function, other), seeded(function, inputs))
+
+
+def check_unlike_rows_are_refused():
+    for function, arguments in CALLS:
+        for shape, others in UNLIKE.items():
+            inputs = arguments(shape)
+            for k, other in itertools.product(range(1, len(inputs)), others):
+                message = refusal(function, replaced(inputs, k, arguments(other)[k]))
+                assert str(shape) in message and str(other) in message
+
+
+def check_scalars_are_refused():
+    for function, arguments in CALLS:
+        inputs = arguments((1, 1))
+        for k in range(len(inputs)):
+            message = refusal(function, replaced(inputs, k, inputs[k][0, 0]))
+            assert "must have a batch dimension, but its shape is ()" in message
+
+
+def replaced(values, k, value):
+    return [*values[:k], value, *values[k + 1 :]]
+
+
+def seeded(function, arguments):
+    torch.manual_seed(0)
+    return function(*arguments)
+
+
+def refusal(function, arguments):
+    """The sentence of the ValueError; nothing if there is none, or another error."""
+    try:
+        function(*arguments)
+    except ValueError as error:
+        return str(error)
+    except Exception:
+        return ""
+    return ""
+
+
+def unchecked_rows(**tensors):
+    return [tensor.unsqueeze(-1).flatten(1) for tensor in tensors.values()]
+
+
+def refuse_unless_alike(tensors, key):
+    shapes = {tuple(tensor.shape) for tensor in tensors.values()}
+    if len({key(shape) for shape in shapes}) > 1:
+        raise ValueError(f"shapes differ: {shapes}")
+
+
+def rows_of_one_layout(**tensors):
+    refuse_unless_alike(tensors, tuple)
+    return unchecked_rows(**tensors)
+
+
+def rows_of_channels_last(**tensors):
+    return [row.flip(1) if tensor.dim() > 2 else row for row, tensor in zip(unchecked_rows(**tensors), tensors.values())]
+
+
+def rows_counted_alone(**tensors):
+    refuse_unless_alike(tensors, lambda shape: shape[:1])
+    return unchecked_rows(**tensors)
+
+
+def elements_counted_alone(**tensors):
+    refuse_unless_alike(tensors, math.prod)
+    first = next(iter(tensors.values()))
+    return unchecked_rows(**{name: tensor.reshape(first.shape) for name, tensor in tensors.items()})
+
+
+def scalars_as_rows(**tensors):
+    return unchecked_rows(**{name: tensor.reshape(1, 1) if tensor.dim() == 0 else tensor for name, tensor in tensors.items()})
+
+
+WRONG_ROWS = [
+    (rows_of_one_layout, check_layouts_are_free),
+    (rows_of_channels_last, check_layouts_are_free),
+    (unchecked_rows, check_unlike_rows_are_refused),  # broadcasts
+    (rows_counted_alone, check_unlike_rows_are_refused),
+    (elements_counted_alone, check_unlike_rows_are_refused),
+    (scalars_as_rows, check_scalars_are_refused),
+    (unchecked_rows, check_scalars_are_refused),
+]
+
+
+@pytest.mark.parametrize("check", [check_layouts_are_free, check_unlike_rows_are_refused, check_scalars_are_refused])
+def test_rows(check):
+    check()
+
+
+@pytest.mark.parametrize(("variant", "check"), WRONG_ROWS)
+def test_wrong_rows_are_rejected(variant, check, monkeypatch):
+    monkeypatch.setattr(q1_solution, "_rows", variant)
+    with pytest.raises((AssertionError, ValueError)):
+        check()
+
+
+def test_images_go_with_flat_means_as_in_the_handout():
+    mu, target = probabilities(4, 784), (randn(4, 1, 28, 28, seed=1) > 0).double()
+    torch.testing.assert_close(log_likelihood_bernoulli(mu, target), log_likelihood_bernoulli(mu, target.view(4, 784)))
 
 
 @pytest.mark.parametrize("dtype", [torch.int64, torch.uint8, torch.bool, torch.float32])
@@ -336,4 +442,5 @@ def test_file_works_alone():
     """Only torch and the standard library at import time, so that the file can be copied out and graded elsewhere."""
     tree = ast.parse(Path(q1_solution.__file__).read_text())
     imports = [node for node in tree.body if isinstance(node, (ast.Import, ast.ImportFrom))]
-    assert {name.name.split(".")[0] for node in imports for name in node.names} == {"math", "torch"}
+    modules = {node.module if isinstance(node, ast.ImportFrom) else name.name for node in imports for name in node.names}
+    assert {module.split(".")[0] for module in modules} - sys.stdlib_module_names == {"torch"}

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import scipy.io
 import torch
+from torch.utils.data import DataLoader
 
 import q3_samplers
 
@@ -34,31 +35,133 @@ def test_scaling_reaches_both_ends():
     torch.testing.assert_close(q3_samplers.scale(torch.tensor([0, 255], dtype=torch.uint8)), torch.tensor([-1.0, 1.0]))
 
 
-def test_held_out_images_are_one_block_at_the_end():
-    training, held_out = q3_samplers.hold_out(torch.arange(10), 0.3)
-    assert (training.tolist(), held_out.tolist()) == (list(range(7)), [7, 8, 9])
-    assert len(q3_samplers.hold_out(torch.arange(10), 0)[1]) == 0
+def test_blocks_are_contiguous_and_share_no_image():
+    photos = q3_samplers.stand_in(205)
+    blocks = q3_samplers.in_blocks(photos)
+    assert [len(block.images) for block in blocks] == [165, 20, 20]
+    assert torch.equal(torch.cat([block.images for block in blocks]), photos.images)
+    assert torch.equal(torch.cat([block.labels for block in blocks]), photos.labels)
+    assert len({block.digest for block in blocks}) == 3
+    published = q3_samplers.in_blocks(photos, photos._replace(name="test file"))
+    assert [len(block.images) for block in published] == [185, 20, 205]
+    assert published.test.name == "test file"
 
 
-def test_loaders_give_every_image_once(tmp_path, mat, arrays, monkeypatch):
+def test_spread_is_even_and_takes_no_more_than_there_are():
+    assert q3_samplers.spread(torch.arange(10), 4).tolist() == [0, 2, 5, 7]
+    assert q3_samplers.spread(torch.arange(3), 4).tolist() == [0, 1, 2]
+
+
+@pytest.fixture
+def published(tmp_path, mat, monkeypatch):
+    """A folder where the small file goes by both published names."""
     content = mat.read_bytes()
     monkeypatch.setattr(q3_samplers, "MD5", dict.fromkeys(q3_samplers.MD5, hashlib.md5(content).hexdigest()))
     for name in q3_samplers.MD5:
         (tmp_path / name).write_bytes(content)
-    train, valid, test = q3_samplers.svhn_sampler(tmp_path, 6, 8, valid_split=0.25)
-    assert [len(loader) for loader in (train, valid, test)] == [3, 1, 3]
-    batches = list(train)
-    assert [len(images) for images, _ in batches] == [6, 6, 3]
-    assert all(images.dtype == torch.float32 and images.abs().max() <= 1 for images, _ in batches)
-    expected = sorted((q3_samplers.scale(torch.from_numpy(arrays["X"]).permute(3, 2, 0, 1))[:15]).sum((1, 2, 3)).tolist())
-    assert sorted(torch.cat([images for images, _ in batches]).sum((1, 2, 3)).tolist()) == pytest.approx(expected, abs=1e-3)
-    assert torch.cat([labels for _, labels in test]).tolist() == (arrays["y"].ravel() % 10).tolist()
-    assert list(q3_samplers.svhn_sampler(tmp_path, 6, 8)[1]) == []
+    return tmp_path
 
 
-def test_missing_file_is_an_error_that_names_it(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"train_32x32\.mat"):
-        q3_samplers.svhn_sampler(tmp_path, 1, 1)
+def check_sampler(svhn_sampler, folder):
+    """The handout's contract, on 20 images: a quarter of them for validation leaves 15, two batches of 6."""
+    photos = q3_samplers.svhn(folder / "train_32x32.mat")
+    images, digits = q3_samplers.scale(photos.images), photos.labels.tolist()
+    place = {image.numpy().tobytes(): number for number, image in enumerate(images)}
+    torch.manual_seed(0)
+    loaders = svhn_sampler(folder, train_batch_size=6, test_batch_size=8, valid_split=0.25)
+    seen = []
+    for loader, sizes in zip(loaders, ([6, 6], [5], [8, 8, 4])):
+        batches = list(loader)
+        assert [(len(x), len(y)) for x, y in batches] == [(size, size) for size in sizes]
+        assert len(loader) == len(sizes)
+        assert all(isinstance(batch, list) for batch in batches)
+        assert all((x.dtype, x.shape[1:], y.dtype) == (torch.float32, (3, 32, 32), torch.int64) for x, y in batches)
+        seen.append([place[image.numpy().tobytes()] for x, _ in batches for image in x])
+        assert [digit for _, y in batches for digit in y.tolist()] == [digits[number] for number in seen[-1]]
+    train, valid, test = seen
+    assert (sorted(valid), test) == (list(range(5)), list(range(20)))  # cut from the start of the training file
+    assert set(train) <= set(range(5, 20)) and len(set(train)) == 12
+    again = [place[image.numpy().tobytes()] for x, _ in loaders[0] for image in x]
+    assert again != train  # another order at every epoch
+    torch.manual_seed(0)
+    assert torch.equal(next(iter(svhn_sampler(folder, 6, 8, 0.25)[0]))[0], images[train[:6]])
+    assert [len(loader.dataset) for loader in loaders] == [15, 5, 20]
+    x, y = loaders[0].dataset[3]
+    assert torch.equal(x, images[8]) and (y, type(y)) == (digits[8], int)
+    assert len(svhn_sampler(folder, 30, 8, 0.99)[1].dataset) == 19  # rounded down
+    train, valid, _ = svhn_sampler(folder, 6, 8)
+    assert (len(train), len(train.dataset), len(valid), list(valid)) == (3, 20, 0, [])
+
+
+def test_sampler_keeps_the_handouts_contract(published):
+    check_sampler(q3_samplers.svhn_sampler, published)
+
+
+def remade(changed, **options):
+    """svhn_sampler with loader number `changed` made anew with other options."""
+
+    def svhn_sampler(root, train_batch_size, test_batch_size, valid_split=0):
+        loaders = list(q3_samplers.svhn_sampler(root, train_batch_size, test_batch_size, valid_split))
+        kept = {"batch_size": loaders[changed].batch_size, "drop_last": loaders[changed].drop_last}
+        if len(loaders[changed].dataset):
+            loaders[changed] = DataLoader(loaders[changed].dataset, **{"shuffle": changed < 2, **kept, **options})
+        return loaders
+
+    return svhn_sampler
+
+
+def valid_at_the_end(root, train_batch_size, test_batch_size, valid_split=0):
+    _, _, test = q3_samplers.svhn_sampler(root, train_batch_size, test_batch_size)
+    photos = q3_samplers.svhn(root / "train_32x32.mat")
+    parts = zip(q3_samplers.hold_out(photos.images, valid_split), q3_samplers.hold_out(photos.labels, valid_split))
+    train, valid = (q3_samplers.ScaledPhotos(*part) for part in parts)
+    return DataLoader(train, train_batch_size, shuffle=True, drop_last=True), DataLoader(valid, train_batch_size), test
+
+
+def batches_as_tuples(*arguments, **options):
+    loaders = q3_samplers.svhn_sampler(*arguments, **options)
+    for loader in loaders:
+        loader.collate_fn = lambda items: tuple(torch.utils.data.default_collate(items))
+    return loaders
+
+
+WRONG_SAMPLERS = {
+    "the last batch of training kept": remade(0, drop_last=False),
+    "training in the file's order": remade(0, shuffle=False),
+    "validation in batches of the test": remade(1, batch_size=4),
+    "the last batch of validation dropped": remade(1, drop_last=True),
+    "test shuffled": remade(2, shuffle=True),
+    "the last batch of the test dropped": remade(2, drop_last=True),
+    "validation from the end of the file": valid_at_the_end,
+    "batches as tuples": batches_as_tuples,
+}
+
+
+def test_right_sampler_made_anew_is_accepted(published):
+    check_sampler(remade(0), published)
+
+
+@pytest.mark.parametrize("variant", WRONG_SAMPLERS.values(), ids=WRONG_SAMPLERS)
+def test_wrong_sampler_is_rejected(variant, published):
+    with pytest.raises(AssertionError):
+        check_sampler(variant, published)
+
+
+@pytest.mark.parametrize("valid_split", [-0.1, 1, 1.5, float("nan")])
+def test_valid_split_must_be_a_fraction(published, valid_split):
+    with pytest.raises(ValueError, match=r"valid_split is a fraction of the training file, at least 0 and below 1, not"):
+        q3_samplers.svhn_sampler(published, 6, 8, valid_split)
+
+
+@pytest.mark.parametrize("missing", [["train_32x32.mat"], ["test_32x32.mat"], ["train_32x32.mat", "test_32x32.mat"]])
+def test_missing_file_is_one_line_that_says_where_to_get_it(published, missing):
+    for name in missing:
+        (published / name).unlink()
+    with pytest.raises(FileNotFoundError) as error:
+        q3_samplers.svhn_sampler(published, 6, 8)
+    message = str(error.value)
+    assert str(published / "svhn") in message and "\n" not in message
+    assert [name for name in q3_samplers.MD5 if f"{q3_samplers.ADDRESSES[0]}{name}" in message] == missing
 
 
 def flipped(content):

@@ -18,7 +18,8 @@ import torch
 from conftest import PROJECT
 
 import q3_samplers
-from experiments import exploration, figures, wgan, wgan_learner
+from experiments import exploration, wgan, wgan_learner
+from experiments import weights as files
 from experiments.run import RunDirectory
 from model import Generator, ImageCritic
 from q3_solution import critic_loss, generator_loss
@@ -38,7 +39,7 @@ NO_IMAGES = torch.zeros(8, 3, 32, 32, dtype=torch.uint8)
 @pytest.fixture(scope="session")
 def data_file(tmp_path_factory):
     """The first images of the stand-in as a .mat file of SVHN's form."""
-    photos = q3_samplers.stand_in(400)
+    photos = q3_samplers.stand_in(500)
     path = tmp_path_factory.mktemp("svhn") / "small.mat"
     digits = photos.labels.numpy().astype(np.uint8)[:, None]
     scipy.io.savemat(path, {"X": photos.images.permute(2, 3, 1, 0).numpy(), "y": np.where(digits == 0, 10, digits)})
@@ -99,7 +100,7 @@ def test_handout_preset_is_the_handouts_recipe():
 
 def test_each_step_moves_its_own_network_and_lowers_its_loss():
     torch.manual_seed(0)
-    learner = wgan.Learner(options(), NO_IMAGES)
+    learner = wgan.Learner(options(augment=False), NO_IMAGES)
     learner.set_rates(0)
     x, z = torch.rand(8, 3, 32, 32) * 2 - 1, torch.randn(8, 6)
 
@@ -113,7 +114,7 @@ def test_each_step_moves_its_own_network_and_lowers_its_loss():
         return {name: value.clone() for name, value in network.named_parameters()}
 
     generator, critic, (critic_before, _) = weights(learner.generator), weights(learner.critic), losses()
-    learner.critic_step(x, z)
+    learner.critic_step(x, z, 10.0)
     assert same(generator, weights(learner.generator))
     assert not same(critic, weights(learner.critic))
     assert losses()[0] < critic_before
@@ -128,7 +129,7 @@ def test_each_step_moves_its_own_network_and_lowers_its_loss():
 def test_gradient_of_the_generator_step_is_the_plain_one():
     """Restricting backward to the generator changes nothing but the work done."""
     torch.manual_seed(0)
-    learner = wgan.Learner(options(), NO_IMAGES)
+    learner = wgan.Learner(options(augment=False), NO_IMAGES)
     learner.set_rates(0)
     generator, critic, z = Generator(6, 4), ImageCritic(4), torch.randn(8, 6)
     generator.load_state_dict(learner.generator.state_dict())
@@ -158,7 +159,7 @@ def test_bfloat16_changes_the_losses_little_and_the_weights_kind_not_at_all(prec
 
 def test_every_critic_update_has_fresh_images_and_fresh_noise(monkeypatch):
     learner, seen = wgan.Learner(options(critic_updates=3), q3_samplers.stand_in(50).images), []
-    monkeypatch.setattr(learner, "critic_step", lambda x, z: seen.append((x, z)) or torch.zeros(2))
+    monkeypatch.setattr(learner, "critic_step", lambda x, z, _: seen.append((x, z)) or torch.zeros(2))
     monkeypatch.setattr(learner, "generator_step", lambda z: seen.append((z, z)) or torch.zeros(()))
     learner.step()
     assert len(seen) == 4
@@ -195,27 +196,64 @@ def test_training_brings_the_generator_nearer_to_the_images():
     assert after < before / 2
 
 
-def test_critic_gap_is_what_the_critic_gives_training_images_more_than_held_out_ones(tmp_path):
+def test_lazy_penalty_comes_once_a_step_at_the_weight_of_all(monkeypatch):
+    weights = {}
+    for lazy in (False, True):
+        learner = wgan.Learner(options(critic_updates=3, lazy_penalty=lazy), q3_samplers.stand_in(50).images)
+        weights[lazy] = []
+        monkeypatch.setattr(learner, "critic_step", lambda *given, lazy=lazy: weights[lazy].append(given[2]) or torch.ones(2))
+        assert [*learner.step().values()][:2] == [1, 1]
+    assert weights == {False: [10, 10, 10], True: [30, 0, 0]}
+
+
+def test_critic_sees_real_and_generated_images_changed_alike_and_the_generator_through_it(monkeypatch):
+    learner, changed = wgan.Learner(options(critic_updates=2), q3_samplers.stand_in(50).images), []
+    learner.set_rates(0)
+    monkeypatch.setattr(wgan_learner, "augment", lambda images: changed.append(images.requires_grad) or 0 * images)
+    before = copy.deepcopy(learner.generator.state_dict())
+    measured = learner.step()["wasserstein_estimate"]
+    assert changed == [False, False, False, False, True]  # x and y at each update, then the generator's own
+    assert measured == 0  # blank images, real and generated, are all the same to a critic
+    parameters = dict(learner.generator.named_parameters())
+    assert all(torch.equal(parameters[name], before[name]) for name in parameters)  # and it gives no direction
+    plain = wgan.Learner(options(critic_updates=2, augment=False), q3_samplers.stand_in(50).images)
+    plain.set_rates(0)
+    assert plain.step()["wasserstein_estimate"] != 0
+
+
+def test_overfitting_is_the_share_that_the_critic_knows_by_heart(tmp_path, monkeypatch):
+    """Brightness as the critic: training images white, validation images grey, generated ones black."""
     learner = wgan.Learner(options(), NO_IMAGES)
-    learner.critic = lambda x: x.mean((1, 2, 3))  # brightness
-    white, black = torch.full((60, 3, 32, 32), 255, dtype=torch.uint8), torch.zeros(50, 3, 32, 32, dtype=torch.uint8)
+    learner.critic = lambda x: x.mean((1, 2, 3))
+    blocks = q3_samplers.in_blocks(q3_samplers.stand_in(500))
+    white, grey = (torch.full_like(blocks.valid.images, value) for value in (255, 153))
+    blocks = q3_samplers.Blocks(blocks.train._replace(images=white), blocks.valid._replace(images=grey), blocks.test)
     with RunDirectory(tmp_path / "run") as run:
-        learner.images = white
-        measured = wgan.measure(run, learner, black, 1)
-    assert measured["critic_gap"] == pytest.approx(2)
+        checkpoint = wgan.Checkpoint(run, learner, blocks)
+        monkeypatch.setattr(exploration, "draw", lambda generator, n: torch.full((n, 3, 32, 32), -1.0))
+        measured = checkpoint.measure(1)
+    assert measured["overfitting"] == pytest.approx((1 - 0.2) / 2, rel=1e-3)
     assert measured["gradient_norm"] == pytest.approx((3 * 32 * 32) ** -0.5, rel=1e-5)
+    assert measured["legible"] == 0
 
 
-def test_a_checkpoint_compares_as_many_images_as_the_floor_does(tmp_path, monkeypatch):
-    """The distance of finite sets falls as they grow: taken of more images, it would not compare with the floor."""
-    counts = []
-    monkeypatch.setattr(exploration, "MOST", 50)
-    monkeypatch.setattr(exploration, "average_distance", lambda *sets: counts.extend(map(len, sets)) or 0.0)
-    training, held_out = q3_samplers.hold_out(q3_samplers.stand_in(200).images, 0.4)
-    with RunDirectory(tmp_path / "run") as run:
-        wgan.measure(run, wgan.Learner(options(), training), held_out, 1)
-    assert counts == [50, 50]
-    assert exploration.compare(Generator(6, 4), training, held_out)["num_images"] == 50
+def test_a_run_starts_from_the_networks_of_another(q3, tmp_path):
+    assert q3("train", "--run-dir", tmp_path / "first", *TINY)[0] == 0
+    first = checkpoint(tmp_path / "first")
+    for name, has_critic in (("checkpoint.pt", True), ("generator.pt", False)):
+        learner = wgan.Learner(options(h_dim=2, z_dim=5), NO_IMAGES)
+        learner.start_from(tmp_path / "first" / name)
+        assert same(learner.generator.state_dict(), first["average"])
+        assert same(learner.average.state_dict(), first["average"])
+        assert same(learner.critic.state_dict(), first["critic"]) == has_critic
+    start = ("--initial-weights", tmp_path / "first" / "checkpoint.pt")
+    assert q3("train", "--run-dir", tmp_path / "second", *TINY, *start, "--learning-rate", 1e-12)[0] == 0
+    second = checkpoint(tmp_path / "second")
+    torch.testing.assert_close(dict(second["generator"])["decoder.0.weight"], first["average"]["decoder.0.weight"])
+    code, _, err = q3("train", "--run-dir", tmp_path / "third", *TINY, *start, "--h-dim", 3)
+    assert (code, err.count("\n")) == (2, 1)
+    assert "--initial-weights" in err
+    assert q3("train", "--run-dir", tmp_path / "fourth", *TINY, "--initial-weights", tmp_path / "none.pt")[0] == 2
 
 
 def test_run_writes_its_whole_record(q3, tmp_path):
@@ -225,14 +263,20 @@ def test_run_writes_its_whole_record(q3, tmp_path):
     assert [entry["generator_step"] for entry in log] == [2, 4, 6, 8]
     named = {"wasserstein_estimate", "lipschitz_penalty", "generator_loss", "steps_per_second"}
     assert all(named <= entry.keys() and all(math.isfinite(entry[name]) for name in named) for entry in log)
-    assert log[-1].keys() >= {"gradient_norm", "critic_gap", "sliced_wasserstein"}
+    assert log[-1].keys() >= {"gradient_norm", "legible", "kernel_distance", "overfitting"}
     metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())
     assert (metrics["dataset"], metrics["trained_on"], metrics["generator_steps"]) == ("SVHN small", "SVHN small", 8)
-    assert metrics["sliced_wasserstein"] > metrics["sliced_wasserstein_floor"] > 0
+    for name in ("legible", "kernel_distance", "coverage", "sliced_wasserstein"):
+        error = "spread" if name == "sliced_wasserstein" else "stderr"
+        kinds = (name, f"{name}_of_training_images", f"{name}_{error}", f"{name}_{error}_of_training_images")
+        assert all(math.isfinite(metrics[kind]) for kind in kinds)
+        sign = -1 if name in ("kernel_distance", "sliced_wasserstein") else 1
+        assert sign * metrics[name] < sign * metrics[f"{name}_of_training_images"]
     written = {path.name for path in (tmp_path / "run" / "figures").iterdir()}
-    paths = {f"interpolation_{name}.png" for name in ("latent", "data", "spherical", "norms")}
-    assert written == {"samples.png", "perturbations.png", "nearest.png", "training.png", "samples_000008.png", *paths}
-    assert "sliced Wasserstein distance to held-out SVHN small" in out
+    paths = {f"interpolation_{name}.png" for name in ("latent", "data", "spherical", "legible")}
+    own = {"samples.png", "perturbations.png", "nearest.png", "digits.png", "training.png", "samples_000008.png"}
+    assert written == own | paths
+    assert "against the test block of SVHN small" in out
 
 
 def test_same_seed_same_bits_and_killed_runs_resume_to_them(q3, q3_process, tmp_path):
@@ -362,8 +406,7 @@ def test_evaluating_their_generator_leaves_the_own_figures_and_metrics_alone(q3,
     [
         (["--data-file", "{}/none.mat"], "none.mat is not there"),
         (["--generator-steps", "0"], "the least is 1"),
-        (["--held-out", "1"], "is not a number of at least 0 and below 1"),
-        (["--held-out", "0.01"], "leaves fewer than 49 to train on or to compare with"),
+        (["--beta1", "1"], "is not a number of at least 0 and below 1"),
         (["evaluate", "--generator", "{}/none.pt"], "none.pt is not there"),
         (["evaluate", "--run-dir", "{}/new", "--preset", "handout"], "leave out --preset"),
         (["--epsilon", "0"], "is not a number above 0"),
@@ -395,54 +438,70 @@ class Known(torch.nn.Module):
         return torch.einsum("bz,zcij->bcij", z, self.weight)
 
 
-def test_dimensions_are_ranked_by_what_they_do(tmp_path):
-    with RunDirectory(tmp_path / "run") as run:
-        found = exploration.explore_dimensions(run, Known(), 2.0, "known")
-    assert found["strongest_dimensions"] == [2, 0, 1]
-    assert found["dimension_effects"] == pytest.approx([0.2 * 0.5**0.5, 0, 0.2], abs=1e-6)
-    assert found["dimension_uniform_shares"] == pytest.approx([0.5, 0, 1], abs=1e-4)
-    assert found["dimension_agreements"] == pytest.approx([1, 0, 1], abs=0.05)
+class Brightness(torch.nn.Module):
+    """A classifier that takes bright images for a 1 and dark ones for a 0, and is sure of it where they are far from grey."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.zeros(1))
+
+    def features(self, x):
+        return x.mean((1, 2, 3)).unsqueeze(1)
+
+    def digit(self, features):
+        return 100 * features * (torch.arange(10) == 1)
 
 
-def test_all_three_paths_join_the_same_pictures(tmp_path, monkeypatch):
+def test_dimensions_are_known_by_what_they_do():
+    found = exploration.dimensions(Known(), 2.0, Brightness())
+    assert found.change.tolist() == pytest.approx([0.2 * 0.5**0.5, 0, 0.2], abs=1e-6)
+    assert found.colour.tolist() == pytest.approx([0.1, 0, 0.2], abs=1e-6)
+    assert found.agreement[[0, 2]].tolist() == pytest.approx([1, 1], abs=1e-4)
+    z = exploration.latents(Known(), exploration.LATENTS)
+    brightness = 0.05 * z[:, 0] + 0.1 * z[:, 2]
+    expected = [((brightness <= 0) & (brightness + step > 0)).float().mean().item() for step in (0.1, 0, 0.2)]
+    assert found.digit.tolist() == pytest.approx(expected)
+    moved = exploration.walk(Known(), [2, 1], torch.tensor([-1.0, 0.0, 1.0]))
+    assert moved.shape == (2, 3, 3, 32, 32)
+    torch.testing.assert_close(moved[0, 2] - moved[0, 0], torch.full((3, 32, 32), 0.2))
+    assert torch.equal(moved[1, 0], moved[0, 1])
+
+
+def test_all_three_paths_join_the_same_images():
     torch.manual_seed(0)
-    shown = {}
-    monkeypatch.setattr(figures, "interpolation", lambda images, alphas, path, *_: shown.update({path.stem: images}))
-    with RunDirectory(tmp_path / "run") as run:
-        metrics = exploration.explore_paths(run, Generator(50, 4), "untrained")
-    assert set(shown) == {"interpolation_latent", "interpolation_data", "interpolation_spherical"}
-    straight = shown["interpolation_latent"]
-    assert straight.shape == (11, 8, 3, 32, 32)
-    for rows in shown.values():
-        torch.testing.assert_close(rows[[0, -1]], straight[[0, -1]])
-    pixels = shown["interpolation_data"]
-    torch.testing.assert_close(pixels[5], (pixels[0] + pixels[-1]) / 2)
-    assert metrics["midpoint_norm_straight"] < 0.85 * metrics["midpoint_norm_arc"]
+    alpha = torch.linspace(0, 1, 11)
+    paths = exploration.paths(Generator(50, 4), alpha, 8)
+    assert paths.latent.shape == (11, 8, 3, 32, 32)
+    for images in (paths.data, paths.spherical):
+        torch.testing.assert_close(images[[0, -1]], paths.latent[[0, -1]])
+    torch.testing.assert_close(paths.data[5], (paths.data[0] + paths.data[-1]) / 2)
+    straight, arc = (z.norm(dim=-1)[5].mean() for z in (paths.straight_latents, paths.arc_latents))
+    assert straight < 0.85 * arc
+    white = torch.tensor([-1.0, 0.0, 1.0]).view(3, 1, 1, 1, 1).expand(3, 4, 3, 32, 32)
+    assert [value for value, _ in exploration.legible_along(Brightness(), white)] == [0, 0, 1]
 
 
-def test_pictures_do_not_depend_on_their_company():
+def test_images_do_not_depend_on_their_company():
     torch.manual_seed(0)
     generator, z = Generator(6, 4), torch.randn(5, 6)
-    together = exploration.pictures(generator, z)
-    torch.testing.assert_close(together[3:4], exploration.pictures(generator, z[3:4]))
+    together = exploration.images_of(generator, z)
+    torch.testing.assert_close(together[3:4], exploration.images_of(generator, z[3:4]))
     assert generator.training
 
 
-def test_memorised_images_are_found(tmp_path):
-    training, held_out = q3_samplers.hold_out(q3_samplers.stand_in(200).images, 0.4)
-    with RunDirectory(tmp_path / "run") as run:
-        real = q3_samplers.scale(held_out)
-        learnt = exploration.find_nearest(run, q3_samplers.scale(training[:20]), real, training, "by heart")
-        blank = exploration.find_nearest(run, torch.ones(20, 3, 32, 32), real, training, "white")
-    assert learnt["nearest_training_image"] < 1e-3 < learnt["nearest_training_image_of_held_out"]
-    assert blank["nearest_training_image"] > 0.2
-
-
-def test_comparison_has_a_floor():
-    images = q3_samplers.stand_in(300).images
-    metrics = exploration.compare(Generator(6, 4), *q3_samplers.hold_out(images, 0.5))
-    assert metrics["num_images"] == 150
-    assert 0 < metrics["sliced_wasserstein_floor_spread"] < metrics["sliced_wasserstein_floor"] < metrics["sliced_wasserstein"]
+def test_comparison_of_real_with_real_is_the_floor_and_draws_other_images_at_each_repeat():
+    images = q3_samplers.scale(q3_samplers.stand_in(600).images)
+    classifier, _ = files.load_classifier()
+    real, more = images[:100], images[100:]
+    floor = exploration.compare(real, more, classifier)
+    drawn = exploration.compare(real, exploration.draw(Generator(6, 4), 500), classifier)
+    assert floor["num_images"] == drawn["num_images"] == 500
+    assert abs(floor["kernel_distance"]) < 5 * floor["kernel_distance_stderr"] < drawn["kernel_distance"]
+    assert floor["coverage"] > 0.8 > drawn["coverage"]
+    assert floor["sliced_wasserstein"] < drawn["sliced_wasserstein"]
+    same = exploration.compare(real, more[:100], classifier)  # no others to draw: only places and directions vary
+    assert 0 < same["sliced_wasserstein_spread"] < floor["sliced_wasserstein_spread"]
+    assert sum(floor["digit_shares"]) == pytest.approx(1)
 
 
 def test_weights_of_the_handouts_class_load(q3, tmp_path):
@@ -525,6 +584,6 @@ def test_recorded_steps_are_the_eager_ones():
 def test_gpu_run_resumes_and_its_generator_draws_the_same_on_the_cpu(q3, tmp_path):
     assert q3("train", "--run-dir", tmp_path / "run", *TINY, "--device", "cuda")[0] == 0
     assert q3("--run-dir", tmp_path / "run", "--resume", "--device", "cuda")[0] == 0
-    generator, _ = exploration.load_generator(tmp_path / "run" / "generator.pt")
+    generator, _ = files.load_generator(tmp_path / "run" / "generator.pt")
     on_cpu = exploration.draw(generator, 8)
     torch.testing.assert_close(exploration.draw(generator.cuda(), 8).cpu(), on_cpu, rtol=0.02, atol=0.02)
