@@ -20,7 +20,7 @@ class Encoder(nn.Module):
         self.mlp = _mlp(PIXELS, 2 * latent_size)
 
     def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """x: (batch, 784), or any (batch, ...) of 784 pixels. Returns mean and log-variance, each (batch, latent_size)."""
+        """x: (batch, ...) of 784 pixels. Returns mean and log-variance, each (batch, latent_size)."""
         return self.mlp(x.flatten(1)).chunk(2, dim=-1)
 
 
@@ -46,7 +46,7 @@ class VAE(nn.Module):
         self.decode = Decoder(latent_size)
 
     def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """One reparameterised sample: x (batch, 784) to z_mean, z_logvar (batch, latent_size) and logits (batch, 784)."""
+        """One reparameterised sample: x (batch, 784) to z_mean, z_logvar (batch, latent_size), logits (batch, 784)."""
         z_mean, z_logvar = self.encode(x)
         z = z_mean + torch.exp(z_logvar / 2) * torch.randn_like(z_mean)
         return z_mean, z_logvar, self.decode(z)
@@ -75,7 +75,8 @@ class Critic(nn.Module):
 class CriticBank(nn.Module):
     """Many critics trained at once by batched matrix products: block k of the batch goes to critic k, and to it alone.
 
-    So a bank is itself a critic, which any function of (x, y, critic) takes, and what it computes is the mean over the critics.
+    So a bank is itself a critic, which any function of (x, y, critic) takes, and what it computes is the mean over the
+    critics.
     """
 
     def __init__(self, critics: Sequence[Critic]) -> None:
@@ -108,8 +109,8 @@ class CriticBank(nn.Module):
 class ImageCritic(nn.Module):
     """A real number for each 32x32 colour image: the critic of question 3.
 
-    Nothing in it mixes the images of a batch, so the gradient at an image is that image's own, as the Lipschitz penalty takes
-    for granted; batch normalisation would break this.
+    Nothing in it mixes the images of a batch, so the gradient at an image is that image's own, as the Lipschitz penalty
+    takes for granted; batch normalisation would break this.
     """
 
     def __init__(self, h_dim: int = 64) -> None:
@@ -130,7 +131,7 @@ class ImageCritic(nn.Module):
 
 
 class Generator(nn.Module):
-    """Latents from N(0, I) to 32x32 colour images: the transposed convolutions of DCGAN (Radford et al. 2016, 1511.06434)."""
+    """Latents from N(0, I) to 32x32 colour images: the generator of DCGAN (Radford et al. 2016, arXiv 1511.06434)."""
 
     def __init__(self, z_dim: int = 100, h_dim: int = 64) -> None:
         super().__init__()
@@ -156,7 +157,7 @@ class Generator(nn.Module):
 
 
 class DigitClassifier(nn.Module):
-    """Which digit a 32x32 colour image shows: three blocks of two 3x3 convolutions. The judge of generated house numbers."""
+    """Which digit a 32x32 colour image shows: three blocks of two 3x3 convolutions. It judges generated images."""
 
     def __init__(self) -> None:
         super().__init__()

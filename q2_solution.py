@@ -1,7 +1,7 @@
-"""The three graded objectives of question 2: what a critic maximises to measure a divergence, and its Lipschitz penalty.
+"""The graded objectives of question 2: what a critic maximises to measure a divergence, and its Lipschitz penalty.
 
-x are samples of P and y of Q, both (batch, ...): points (batch, 2), images (batch, 3, 32, 32), or any other shape. The critic
-maps them to one real number a sample, (batch,) or (batch, 1). Every function returns a scalar tensor that can be
+x are samples of P and y of Q, both (batch, ...): points (batch, 2), images (batch, 3, 32, 32), or any other shape. The
+critic maps them to one real number a sample, (batch,) or (batch, 1). Every function returns a scalar tensor that can be
 differentiated with respect to the critic's parameters.
 
 Run as a script, this file estimates both divergences as experiments/divergences.py does.
@@ -15,12 +15,13 @@ CriticFunction = Callable[[torch.Tensor], torch.Tensor]
 
 
 def vf_squared_hellinger(x: torch.Tensor, y: torch.Tensor, critic: CriticFunction) -> torch.Tensor:
-    """E_P[1 - exp(-v)] + E_Q[1 - exp(v)], v the critic's output: at most H2(P, Q) = integral (sqrt p - sqrt q)^2, in [0, 2].
+    """E_P[1 - exp(-v)] + E_Q[1 - exp(v)], v the critic's output: at most H2 = integral (sqrt p - sqrt q)^2, in [0, 2].
 
-    The variational bound of f-GAN (Nowozin et al. 2016, arXiv 1606.00709, table 2), with output activation g(v) = 1 - exp(-v)
-    and conjugate f*(t) = t / (1 - t). Tight for v = (log p - log q) / 2. Returns a scalar.
+    The variational bound of f-GAN (Nowozin et al. 2016, arXiv 1606.00709, table 2), with output activation g(v) = 1 -
+    exp(-v) and conjugate f*(t) = t / (1 - t). Tight for v = (log p - log q) / 2. Returns a scalar.
 
-    -f*(g(v)) is written as it simplifies, -expm1(v): composed literally it is infinite at v = 20, NaN at v = -100 in float32.
+    -f*(g(v)) is written as it simplifies, -expm1(v): composed literally it is infinite at v = 20, NaN at v = -100 in
+    float32.
     """
     return -torch.expm1(-critic(x)).mean() - torch.expm1(critic(y)).mean()
 
@@ -28,8 +29,8 @@ def vf_squared_hellinger(x: torch.Tensor, y: torch.Tensor, critic: CriticFunctio
 def vf_wasserstein_distance(x: torch.Tensor, y: torch.Tensor, critic: CriticFunction) -> torch.Tensor:
     """E_P[f] - E_Q[f], f the critic's output: at most the Wasserstein-1 distance W1(P, Q) if f is 1-Lipschitz.
 
-    The dual of Kantorovich and Rubinstein (Arjovsky et al. 2017, arXiv 1701.07875, equation 2). Returns a scalar, in the
-    units of x.
+    The dual of Kantorovich and Rubinstein (Arjovsky et al. 2017, arXiv 1701.07875, equation 2). Returns a scalar, in
+    the units of x.
     """
     return critic(x).mean() - critic(y).mean()
 
@@ -46,11 +47,11 @@ def lp_reg(x: torch.Tensor, y: torch.Tensor, critic: CriticFunction) -> torch.Te
 def gradient_norm(x: torch.Tensor, y: torch.Tensor, critic: CriticFunction) -> torch.Tensor:
     """||grad f(x~)||_2 over all features of a sample, at x~ = t x + (1 - t) y with t ~ U[0, 1], one t for each sample.
 
-    Returns (batch,), at least 0. ValueError if x and y differ in shape. The inputs count as constants: nothing flows back into
-    them. Under torch.no_grad() the norms are values alone.
+    Returns (batch,), at least 0. ValueError if x and y differ in shape. The inputs count as constants: nothing flows
+    back into them. Under torch.no_grad() the norms are values alone.
 
-    Where the critic is flat the gradient of the norm is 0: linalg.vector_norm makes it so, while the square root of a sum of
-    squares would give NaN.
+    Where the critic is flat the gradient of the norm is 0: linalg.vector_norm makes it so, while the square root of a
+    sum of squares would give NaN.
     """
     if x.shape != y.shape:
         raise ValueError(f"x has shape {tuple(x.shape)} but y has shape {tuple(y.shape)}")

@@ -1,7 +1,7 @@
 """SVHN as tensors: 32x32 colour photographs of house numbers, read from MATLAB files, or a drawn stand-in.
 
-Street View House Numbers (Netzer et al. 2011). Neighbouring images of a file are often crops of one photograph, so a part to
-hold out is always a contiguous block: a shuffled one would share photographs with the rest.
+Street View House Numbers (Netzer et al. 2011). Neighbouring images of a file are often crops of one photograph, so a
+part to hold out is always a contiguous block: a shuffled one would share photographs with the rest.
 """
 
 import hashlib
@@ -25,7 +25,7 @@ STAND_IN = "svhn-stand-in"
 
 
 class Photos(NamedTuple):
-    """A data set of colour images: its name, the SHA-256 of its bytes, uint8 (n, 3, 32, 32) and digits int64 (n,), 0 to 9."""
+    """A data set of colour images: name, SHA-256 of its bytes, uint8 (n, 3, 32, 32) and digits int64 (n,), 0 to 9."""
 
     name: str
     digest: str
@@ -45,10 +45,10 @@ def missing(data_dir: str | Path) -> dict[str, str]:
 
 
 def svhn(path: str | Path) -> Photos:
-    """The images and digits of one MATLAB file of the published form: X uint8 (32, 32, 3, n), y (n, 1) from 1 to 10, 10 for 0.
+    """The images and digits of a MATLAB file of the published form: X uint8 (32, 32, 3, n), y (n, 1), 10 for digit 0.
 
-    FileNotFoundError if there is none, ValueError if it is damaged, of another form, or goes by a published name without being
-    the published file. No code that a file may hold is executed.
+    FileNotFoundError if there is none, ValueError if it is damaged, of another form, or goes by a published name
+    without being the published file. No code that a file may hold is executed.
     """
     path = Path(path)
     content = path.read_bytes()
@@ -86,7 +86,7 @@ class Blocks(NamedTuple):
 
 
 def in_blocks(photos: Photos, test: Photos | None = None) -> Blocks:
-    """Contiguous blocks of one file's images: 80% to train on, 10% validation, 10% test; or 90% and 10% beside a test file."""
+    """Contiguous blocks of one file's images: 80% training, 10% validation, 10% test; 90%, 10% beside a test file."""
     tenth = len(photos.images) // 10
     sizes = [len(photos.images) - 2 * tenth, tenth, tenth] if test is None else [len(photos.images) - tenth, tenth]
     parts = [_photos(photos.name, *part) for part in zip(photos.images.split(sizes), photos.labels.split(sizes))]
@@ -106,7 +106,7 @@ def hold_out(images: torch.Tensor, fraction: float) -> tuple[torch.Tensor, torch
 
 
 class ScaledPhotos(Dataset[tuple[torch.Tensor, int]]):
-    """Images kept as bytes, and their digits: item i is (x, y), x float32 (3, 32, 32) in [-1, 1] and y an int from 0 to 9."""
+    """Images kept as bytes, and their digits: item i is (x, y), x float32 (3, 32, 32) in [-1, 1], y an int, 0 to 9."""
 
     def __init__(self, images: torch.Tensor, labels: torch.Tensor) -> None:
         self.images, self.labels = images, labels
@@ -121,14 +121,16 @@ class ScaledPhotos(Dataset[tuple[torch.Tensor, int]]):
 def svhn_sampler(
     root: str | Path, train_batch_size: int, test_batch_size: int, valid_split: float = 0
 ) -> tuple[DataLoader, DataLoader, DataLoader]:
-    """Loaders of the training, validation and test images, from the published files below `root`. Batches are lists [x, y].
+    """Loaders of training, validation and test images, of the published files below `root`. Batches are lists [x, y].
 
-    x: float32 (batch, 3, 32, 32) in [-1, 1]. y: int64 (batch,), 0 to 9. The fraction valid_split at the start of the training
-    file is for validation; the rest is for training, in batches of train_batch_size exactly: what is left over at the end of an
-    epoch is dropped. Validation has batches of train_batch_size too, test of test_batch_size, the last smaller. Training and
-    validation are shuffled at every epoch by torch's global generator, test keeps the file's order.
+    x: float32 (batch, 3, 32, 32) in [-1, 1]. y: int64 (batch,), 0 to 9. The fraction valid_split at the start of the
+    training file is for validation; the rest is for training, in batches of train_batch_size exactly: what is left over
+    at the end of an epoch is dropped. Validation has batches of train_batch_size too, test of test_batch_size, the last
+    smaller. Training and validation are shuffled at every epoch by torch's global generator, test keeps the file's
+    order.
 
-    FileNotFoundError if a file is missing, ValueError if valid_split is outside [0, 1), or a file is not right: see svhn.
+    FileNotFoundError if a file is missing, ValueError if valid_split is outside [0, 1), or a file is not right: see
+    svhn.
     """
     if not 0 <= valid_split < 1:
         raise ValueError(f"valid_split is a fraction of the training file, at least 0 and below 1, not {valid_split}")
@@ -152,8 +154,8 @@ def svhn_sampler(
 def stand_in(size: int = 4000, seed: int = 0) -> Photos:
     """`size` drawn house numbers: what the whole path runs on where there is neither file nor network. Not SVHN.
 
-    Each is a digit in one of matplotlib's fonts, turned, shifted and scaled, a neighbour cut off at either edge, in two random
-    colours under a slope of light, blurred, with noise. The same bytes at every call with the same seed.
+    Each is a digit in one of matplotlib's fonts, turned, shifted and scaled, a neighbour cut off at either edge, in two
+    random colours under a slope of light, blurred, with noise. The same bytes at every call with the same seed.
     """
     generator = torch.Generator().manual_seed(seed)
 

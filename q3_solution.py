@@ -24,11 +24,11 @@ class CriticLoss(NamedTuple):
 def critic_loss(
     x: torch.Tensor, y: torch.Tensor, critic: Callable[[torch.Tensor], torch.Tensor], lipschitz_weight: float = 10.0
 ) -> CriticLoss:
-    """-(E_P[f] - E_Q[f]) + lambda E[max(0, ||grad f(x~)||_2 - 1)^2], f the critic, P of the images and Q of the generator.
+    """-(E_P[f] - E_Q[f]) + lambda E[max(0, ||grad f(x~)||_2 - 1)^2], f the critic, P images, Q generated.
 
-    x: samples of P, y: of Q, of one shape. A critic at the minimum measures W1(P, Q), from above by what the penalty leaves.
-    At lambda = 0 the penalty, half of the work, is not computed and given as 0.
-    Returns a CriticLoss (WGAN-LP, Petzka et al. 2018, arXiv 1709.08894, equations 7 and 8).
+    x: samples of P, y: of Q, of one shape. A critic at the minimum measures W1(P, Q), from above by what the penalty
+    leaves. At lambda = 0 the penalty, half of the work, is not computed and given as 0. Returns a CriticLoss (WGAN-LP,
+    Petzka et al. 2018, arXiv 1709.08894, equations 7 and 8).
     """
     wasserstein = vf_wasserstein_distance(x, y, critic)
     penalty = lp_reg(x, y, critic) if lipschitz_weight else torch.zeros_like(wasserstein)
@@ -36,7 +36,7 @@ def critic_loss(
 
 
 def generator_loss(y: torch.Tensor, critic: Callable[[torch.Tensor], torch.Tensor]) -> torch.Tensor:
-    """-E_Q[f]: the one term of the Wasserstein distance that the generator, which makes y, has a say in. A scalar tensor."""
+    """-E_Q[f]: the one term of the Wasserstein distance that depends on the generator, which makes y. A scalar."""
     return -critic(y).mean()
 
 
@@ -58,10 +58,11 @@ def interpolate(a: torch.Tensor, b: torch.Tensor, alpha: torch.Tensor) -> torch.
 
 
 def interpolate_spherical(a: torch.Tensor, b: torch.Tensor, alpha: torch.Tensor) -> torch.Tensor:
-    """(sin((1 - alpha) w) a + sin(alpha w) b) / sin w, w the angle between a and b: the way round, not through, the origin.
+    """(sin((1 - alpha) w) a + sin(alpha w) b) / sin w, w the angle between a and b: round the origin, not through it.
 
-    The straight line between two draws from N(0, I) passes points far shorter than any draw; on this arc the length goes
-    gradually from that of a to that of b (Shoemake 1985; White 2016, arXiv 1609.04468). At angle 0 the arc is the line.
+    The straight line between two draws from N(0, I) passes points far shorter than any draw; on this arc the length
+    goes gradually from that of a to that of b (Shoemake 1985; White 2016, arXiv 1609.04468). At angle 0 the arc is the
+    line.
 
     a, b: (batch, z_dim), nowhere opposite. alpha: (n,), in [0, 1]. Returns (n, batch, z_dim).
     """

@@ -13,7 +13,7 @@ class Comparison(NamedTuple):
     ours: list[float]
 
     def row(self) -> str:
-        """The line in Markdown: medians, and the median of the turns' own ratios, which a drifting machine hardly moves."""
+        """The line in Markdown: medians, and the median of the turns' ratios, which a drifting machine hardly moves."""
         ratio = statistics.median(theirs / ours for theirs, ours in zip(self.theirs, self.ours, strict=True))
         theirs, ours = (duration(statistics.median(times)) for times in (self.theirs, self.ours))
         return f"| {self.what} | {self.against} | {theirs} | {ours} | {ratio:.2f} |"

@@ -1,4 +1,4 @@
-"""The VAE of question 1 in JAX, with a whole epoch as one compiled function: what a compiler makes of the same arithmetic."""
+"""The VAE of question 1 in JAX, a whole epoch as one compiled function: what a compiler makes of the arithmetic."""
 
 import jax
 import jax.numpy as jnp
@@ -45,7 +45,7 @@ def adam_step(weights: Weights, state: Adam, gradient: Weights) -> tuple[Weights
 
 @jax.jit
 def train_epoch(weights: Weights, state: Adam, x: jax.Array, key: jax.Array) -> tuple[Weights, Adam]:
-    """One pass over x (n, 784) in a new order; the last n mod 64 images of it are left out: a scan needs equal batches."""
+    """One pass over x (n, 784) in a new order, without the last n mod 64 images of it: a scan needs equal batches."""
     order, noise = jax.random.split(key)
     batch_size = HANDOUT.batch_size
     batches = jax.random.permutation(order, len(x))[: len(x) // batch_size * batch_size].reshape(-1, batch_size)

@@ -99,7 +99,7 @@ def timed_epoch(training: Training) -> tuple[float, float]:
 
 
 def epochs_to_required(contenders: list[Training]) -> list[list[float]]:
-    """Let the contenders take turns, an epoch each, until each has passed the ELBO asked for. Returns the epochs' seconds."""
+    """Let the contenders take turns, an epoch each, until each has passed the ELBO asked for. Returns their seconds."""
     seconds, passed = [[] for _ in contenders], [False for _ in contenders]
     while not all(passed):
         for k in [k for k, done in enumerate(passed) if not done]:
@@ -110,7 +110,7 @@ def epochs_to_required(contenders: list[Training]) -> list[list[float]]:
 
 
 def compare(arguments: argparse.Namespace) -> Iterator[Comparison]:
-    """An epoch at the handout's hyperparameters, against several; the time to the ELBO asked for, against the plain loop."""
+    """An epoch at the handout's hyperparameters, against several; the time to the ELBO asked for, against plain."""
     digits = vae.load_digits("binarized-mnist", arguments.data_dir)
     rounds, ours, others = arguments.rounds, Ours(digits, "handout"), {"plain loop": Plain(digits)}
     if importlib.util.find_spec("jax"):

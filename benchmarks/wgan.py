@@ -1,4 +1,4 @@
-"""How much faster a generator step of WGAN-LP is than in the plain loop, and how much of it is the networks' own arithmetic.
+"""How much faster a generator step of WGAN-LP is than in the plain loop, and how much of it is arithmetic.
 
 At the handout's hyperparameters. Speed does not depend on what the images show, so they are random.
 """
@@ -27,7 +27,7 @@ def endless(loader: DataLoader) -> Iterator[list[torch.Tensor]]:
 
 
 class Plain:
-    """The handout's assignment, filled in as a student would: eager PyTorch, a DataLoader over scaled images, plain Adam."""
+    """The handout's assignment, as a student fills it in: eager PyTorch, a DataLoader over scaled images, Adam."""
 
     def __init__(self, images: torch.Tensor, device: torch.device) -> None:
         self.device = device
@@ -70,7 +70,7 @@ class Ours:
 
 
 class Arithmetic:
-    """Forward and backward of both networks as often as a step needs them: no draws of images or noise, no optimizer."""
+    """Forward and backward of both networks as often as a step needs them: no draws, no optimizer."""
 
     def __init__(self, images: torch.Tensor, device: torch.device) -> None:
         self.learner = wgan.Learner(HANDOUT, images[:64].to(device))

@@ -1,6 +1,7 @@
-"""Differentiable changes of images, through which a critic sees real and generated ones, so that it learns none by heart.
+"""Differentiable changes of images: a critic that sees all images through them learns none by heart.
 
-Zhao et al. 2020 (arXiv 2006.10738), milder: every change undoes itself on average, none mirrors a digit or leaves a hole in it.
+Zhao et al. 2020 (arXiv 2006.10738), milder: every change undoes itself on average, none mirrors a digit or leaves a
+hole in it.
 """
 
 import torch
@@ -31,7 +32,7 @@ def uniform(x: torch.Tensor, most: float) -> torch.Tensor:
 
 
 def translate(x: torch.Tensor, most: int) -> torch.Tensor:
-    """Each image of x (batch, channels, height, width) moved by up to `most` whole pixels along both axes, zeros coming in."""
+    """Each image of x (batch, channels, height, width) moved by up to `most` pixels along both axes, with zeros."""
     batch, _, height, width = x.shape
     padded = F.pad(x, [most] * 4)
     top, left = torch.randint(2 * most + 1, (2, batch, 1), device=x.device)

@@ -46,7 +46,8 @@ def train(images: torch.Tensor, digits: torch.Tensor, epochs: int, seed: int) ->
 def set_unit(classifier: DigitClassifier, images: torch.Tensor) -> None:
     """Scale the penultimate features to a mean square of 1 over these images; the layer after them makes up for it.
 
-    So the unit of a kernel distance is a property of the classifier, not of the images compared. ReLU lets a factor through.
+    So the unit of a kernel distance is a property of the classifier, not of the images compared. ReLU lets a factor
+    through.
     """
     features = torch.cat([classifier.features(q3_samplers.scale(part)) for part in images.split(500)])
     unit = features.square().mean().sqrt()

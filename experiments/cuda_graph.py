@@ -12,10 +12,10 @@ T = TypeVar("T")
 
 
 def captured(step: Callable[[], T], state_dict: Callable[[], dict[str, Any]], device: torch.device) -> Callable[[], T]:
-    """`step`, a function without arguments, recorded. The tensors it returns are the same at every replay, with new values.
+    """`step`, a function without arguments, recorded. It returns the same tensors at every replay, with new values.
 
-    state_dict: gives the state that the step changes, live. Recording needs a few steps on a stream of their own first; what
-    they change, random state included, is put back.
+    state_dict: gives the state that the step changes, live. Recording needs a few steps on a stream of their own first;
+    what they change, random state included, is put back.
     """
     before, randomness = copy.deepcopy(state_dict()), random_state(device)
     stream = torch.cuda.Stream()
@@ -38,10 +38,10 @@ def captured(step: Callable[[], T], state_dict: Callable[[], dict[str, Any]], de
 
 
 def put_back(live: dict[str, Any], saved: dict[str, Any]) -> None:
-    """Give the tensors of the state `live` their values in `saved`, in place. One that `saved` lacks is an optimizer's: zero.
+    """Give the tensors of `live` their values in `saved`, in place. One that `saved` lacks is an optimizer's: zero.
 
-    Loading `saved` would not do before a recording: it takes away what Adam sets up at its first step, which would then be set
-    up anew, and so set to zero, at every replay.
+    Loading `saved` would not do before a recording: it takes away what Adam sets up at its first step, which would then
+    be set up anew, and so set to zero, at every replay.
     """
     for name, value in live.items():
         if isinstance(value, torch.Tensor):

@@ -32,7 +32,7 @@ class DownloadError(UserError):
 def published_or_stand_in(
     dataset: str, published: Callable[[], T], stand_in: Callable[[], T], stand_in_name: str, description: str
 ) -> T:
-    """What `published` reads, or the stand-in where it is asked for by name, or where "auto" leaves no choice: with a warning.
+    """What `published` reads, or the stand-in where it is asked for or, with a warning, where "auto" leaves no choice.
 
     UserError if the files are damaged, or cannot be had though they were asked for by name.
     """
@@ -55,9 +55,9 @@ def published_or_stand_in(
 def fetch(folder: Path, hashes: Mapping[str, str], addresses: Sequence[str]) -> None:
     """Have the files of these names in `folder`, each from the first address, of a folder, that serves the right one.
 
-    hashes: name to "sha256:..." or "md5:...", what makes a file the right one. An address that has failed is asked last from
-    then on, and one that sends nothing worth waiting for is given up after PATIENCE seconds. What arrives is verified and then
-    renamed, so that a name never stands for half a file. DownloadError if no address serves a file.
+    hashes: name to "sha256:..." or "md5:...", what makes a file the right one. An address that has failed is asked last
+    from then on, and one that sends nothing worth waiting for is given up after PATIENCE seconds. What arrives is
+    verified and then renamed, so that a name never stands for half a file. DownloadError if no address serves a file.
     """
     partial, order = folder / PARTIAL, list(addresses)
     if not hashes and not partial.exists():
@@ -77,7 +77,7 @@ def fetch(folder: Path, hashes: Mapping[str, str], addresses: Sequence[str]) -> 
 
 
 def _fetch_one(name: str, known_hash: str, order: list[str], partial: Path) -> Path:
-    """One file from the first address of `order` that serves it; those that fail go to its end. Returns where it lies."""
+    """A file from the first address of `order` that serves it; those that fail go to its end. Returns where it lies."""
     reasons: dict[str, str] = {}
     for pause in (0, 1):  # each address is tried twice, unless it is slow
         time.sleep(pause)
@@ -99,8 +99,8 @@ def _fetch_one(name: str, known_hash: str, order: list[str], partial: Path) -> P
 def _within_patience(url: str, known_hash: str, partial: Path, name: str) -> Path:
     """Download url and verify it, unless it takes PATIENCE seconds to send LEAST bytes: then requests.Timeout.
 
-    The time-outs of a connection count from byte to byte, which a server that drips never exceeds. So a thread is at work, and
-    is left alone once it is too slow; it has a folder to itself.
+    The time-outs of a connection count from byte to byte, which a server that drips never exceeds. So a thread is at
+    work, and is left alone once it is too slow; it has a folder to itself.
     """
     partial.mkdir(exist_ok=True)
     folder, failures = Path(tempfile.mkdtemp(dir=partial)), []

@@ -19,9 +19,10 @@ from q2_samplers import FAMILIES, stream
 from q2_solution import gradient_norm, lp_reg, vf_squared_hellinger, vf_wasserstein_distance
 
 
-# The penalty leaves a bias: on the segments its optimum is a critic of slope 1 + theta / (2 lambda), not 1, which overstates
-# the distance by that factor. A lambda large enough to hide that makes the problem too stiff for as few iterations. So lambda
-# stays where training is easy, and the estimate is divided by the slope that the critic is measured to have.
+# The penalty leaves a bias: on the segments its optimum is a critic of slope 1 + theta / (2 lambda), not 1, which
+# overstates the distance by that factor. A lambda large enough to hide that makes the problem too stiff for as few
+# iterations. So lambda stays where training is easy, and the estimate is divided by the slope that the critic is
+# measured to have.
 @dataclass(frozen=True)
 class DivergenceOptions(Options):
     """What question 2 can be asked for; the defaults are the tuned preset for segments."""
@@ -105,10 +106,10 @@ class Learner:
 
 
 def train(run: RunDirectory, options: DivergenceOptions, device: torch.device) -> dict[str, dict[str, Any]]:
-    """Train for one objective after another, from run's checkpoint if it holds one. Returns objective to what it measured.
+    """Train for one objective after another, from run's checkpoint if there is one. Returns objective to estimates.
 
-    The draws of the second objective follow those of the first. So a run that is made longer than it was when the first was
-    done goes on with the first, from a checkpoint kept for that, and does the second anew.
+    The draws of the second objective follow those of the first. So a run that is made longer than it was when the first
+    was done goes on with the first, from a checkpoint kept for that, and does the second anew.
     """
     torch.manual_seed(options.seed)
     state = run.resume(options)
@@ -140,9 +141,10 @@ def estimate(
 ) -> tuple[float, float]:
     """The divergence that a trained critic measures between samples x of P and y of Q that it never saw.
 
-    correction "slope": the Wasserstein estimate over the critic's mean slope between the two, as the penalty leaves it above 1.
-    Returns the estimate and a lower bound. The bound on W1 is E_P[f] - E_Q[f] over the largest slope found, since f over its
-    Lipschitz constant is 1-Lipschitz; the squared-Hellinger objective is a lower bound whatever the critic.
+    correction "slope": the Wasserstein estimate over the critic's mean slope between the two, as the penalty leaves it
+    above 1. Returns the estimate and a lower bound. The bound on W1 is E_P[f] - E_Q[f] over the largest slope found,
+    since f over its Lipschitz constant is 1-Lipschitz; the squared-Hellinger objective is a lower bound whatever the
+    critic.
     """
     with torch.no_grad():
         value = OBJECTIVES[objective](x, y, critic).item()

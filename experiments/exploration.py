@@ -38,10 +38,10 @@ def draw(generator: Generator, n: int, seed: int = EVALUATION_SEED) -> torch.Ten
 
 
 def compare(real: torch.Tensor, images: torch.Tensor, classifier: DigitClassifier) -> dict:
-    """Every measure of `images` against `real`, both (n, 3, 32, 32) in [-1, 1]: name to value, name_stderr to its error.
+    """Measures of `images` against `real`, both (n, 3, 32, 32) in [-1, 1]: name to value, name_stderr to its error.
 
-    The sliced Wasserstein distance is averaged over REPEATS draws of as many of `images` as there are real ones; its `_spread`
-    is the standard deviation over these.
+    The sliced Wasserstein distance is averaged over REPEATS draws of as many of `images` as there are real ones; its
+    `_spread` is the standard deviation over these.
     """
     seen_real, seen = (measures.look(classifier, part) for part in (real, images))
     estimates = {
@@ -70,11 +70,11 @@ def _sliced_wasserstein(real: torch.Tensor, images: torch.Tensor, seed: int) -> 
 
 
 class Dimensions(NamedTuple):
-    """What moving one latent dimension by epsilon does to an image, for each of them, (z_dim,): averages over LATENTS images.
+    """What moving each latent dimension by epsilon does to an image, (z_dim,): averages over LATENTS images.
 
-    change: root mean square over pixels. colour: the same of the image's mean colour. digit: the share of images that the
-    classifier takes for another digit than before. agreement: the mean cosine between the changes of two images, 1 for a
-    dimension that does the same everywhere.
+    change: root mean square over pixels. colour: the same of the image's mean colour. digit: the share of images that
+    the classifier takes for another digit than before. agreement: the mean cosine between the changes of two images, 1
+    for a dimension that does the same everywhere.
     """
 
     change: torch.Tensor
@@ -108,9 +108,10 @@ def walk(generator: Generator, which: list[int], steps: torch.Tensor, row: int =
 
 
 class Paths(NamedTuple):
-    """The ways between pairs of images g(z0) and g(z1), at each alpha: the images, (alphas, pairs, 3, 32, 32), and latents.
+    """The ways between images g(z0) and g(z1), at each alpha: images (alphas, pairs, 3, 32, 32), and latents.
 
-    latent: g of the straight line between the latents. data: the straight line between the images. spherical: g of the arc.
+    latent: g of the straight line between the latents. data: the straight line between the images. spherical: g of the
+    arc.
     """
 
     latent: torch.Tensor

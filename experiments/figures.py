@@ -19,7 +19,7 @@ INK, ACCENT, FAINT = "#1f2933", "#c2410c", "#9aa5b1"
 def elbo_curves(
     curves: dict[str, tuple[list[int], list[float]]], path: Path, dataset: str, required: float | None = None
 ) -> None:
-    """Validation ELBO by epoch. curves: name to (epochs, ELBOs), the first emphasised. required: a level to draw, or None."""
+    """Validation ELBO by epoch. curves: name to (epochs, ELBOs), the first emphasised. required: a level, or None."""
     figure = Figure(figsize=(6.4, 4), layout="constrained")
     axes = figure.add_subplot(xlabel="epoch", ylabel="validation ELBO (nats per image)", title=f"VAE on {dataset}")
     styles: list[dict[str, Any]] = [
@@ -63,7 +63,7 @@ def reconstructions(originals: torch.Tensor, probabilities: torch.Tensor, path: 
 def latent_walk(
     probabilities: torch.Tensor, path: Path, dataset: str, dimensions: tuple[int, int], values: list[float]
 ) -> None:
-    """What two latents do to one digit. probabilities: (n, n, 784), the first of `dimensions` taking the n values downwards."""
+    """What two latents do to one digit. probabilities: (n, n, 784), the first of `dimensions` varied downwards."""
     half_step = (values[1] - values[0]) / 2
     low, high = values[0] - half_step, values[-1] + half_step
     figure = Figure(figsize=(6, 6.5), layout="constrained")
@@ -89,7 +89,7 @@ def divergence_curve(
     divergence: str,
     description: str,
 ) -> None:
-    """A divergence over theta, estimated and exact. exact: (thetas, values) on a fine grid. estimates: preset to the same."""
+    """A divergence over theta. exact: (thetas, values) on a fine grid. estimates: preset to (thetas, values)."""
     figure = Figure(figsize=(6.4, 4), layout="constrained")
     axes = figure.add_subplot(xlabel=r"distance $\theta$", ylabel=DIVERGENCES[divergence], title=description)
     away = [(theta, value) for theta, value in zip(*exact) if theta != 0]
@@ -113,7 +113,7 @@ def image_grid(images: torch.Tensor, path: Path) -> None:
 
 
 def samples(images: torch.Tensor, real: torch.Tensor | None, path: Path, trained_on: str, dataset: str | None) -> None:
-    """Generated images in seven rows, beside them real ones or, where real is None, nothing: twice as many fill the width.
+    """Generated images in seven rows, beside them real ones if there are any; else twice as many fill the width.
 
     images, real: (n, 3, 32, 32) in [-1, 1], n a multiple of 7.
     """
@@ -128,7 +128,7 @@ def samples(images: torch.Tensor, real: torch.Tensor | None, path: Path, trained
 
 
 def nearest(images: torch.Tensor, neighbours: torch.Tensor, path: Path, trained_on: str) -> None:
-    """Generated images above the training images nearest to them. images, neighbours: (n, 3, 32, 32), n a multiple of 10."""
+    """Generated images above the training images nearest to them. Both (n, 3, 32, 32), n a multiple of 10."""
     figure = Figure(figsize=(7, 3.6), layout="constrained")
     figure.suptitle(f"Generated (odd rows), the nearest training image below each (even rows)\n{trained_on}", fontsize=11)
     pairs = torch.stack([part.cpu().unflatten(0, (-1, 10)) for part in (images, neighbours)], dim=1)
@@ -146,7 +146,8 @@ def perturbations(
 ) -> None:
     """The latent dimensions that change the digit most, those that change the colour most, and how all of them compare.
 
-    rows: kind to images (dimensions, steps, 3, 32, 32), what moving those of `strongest` does to one image. steps: how far.
+    rows: kind to images (dimensions, steps, 3, 32, 32), what moving those of `strongest` does to one image. steps: how
+    far.
     """
     figure = Figure(figsize=(9, 7.2), layout="constrained")
     figure.suptitle(f"One latent dimension moved, the others held\n{trained_on}", fontsize=11)

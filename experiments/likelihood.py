@@ -1,4 +1,4 @@
-"""How well a VAE explains a data set: the ELBO and log p(x) of every image, under noise that is the same at every call."""
+"""How well a VAE explains a data set: ELBO and log p(x) of every image, under the same noise at every call."""
 
 import torch
 from tqdm import tqdm
@@ -11,14 +11,14 @@ EVALUATION_SEED = 2**31  # evaluation noise is the same for every run, and apart
 
 
 def elbo_of(model: VAE, x: torch.Tensor, eps: torch.Tensor) -> torch.Tensor:
-    """The ELBO of digits x (batch, 784) under the model, by noise eps (S, batch, latent_size). Returns (batch,), in nats."""
+    """The ELBO of digits x (batch, 784) by noise eps (S, batch, latent_size). Returns (batch,), in nats."""
     z_mean, z_logvar = model.encode(x)
     return elbo(lambda z: log_likelihood_bernoulli_logits(model.decode(z), x), z_mean, z_logvar, eps)
 
 
 @torch.no_grad()
 def evaluate_elbo(model: VAE, x: torch.Tensor, batch_size: int = 1000) -> torch.Tensor:
-    """The ELBO of each row of x (n, 784), by one sample, under noise that is the same at every call. Returns (n,), in nats."""
+    """The ELBO of each row of x (n, 784), by one sample, under the same noise at every call. Returns (n,), in nats."""
     generator = torch.Generator().manual_seed(EVALUATION_SEED)
     eps = torch.randn(1, len(x), model.latent_size, generator=generator).to(x.device)
     return torch.cat([elbo_of(model, *rows) for rows in zip(x.split(batch_size), eps.split(batch_size, dim=1))])
@@ -30,9 +30,9 @@ def evaluate_log_likelihood(
 ) -> torch.Tensor:
     """log p(x) of each row of x (n, 784), by importance sampling with K = num_samples. Returns (n,), in nats.
 
-    Every image draws from a generator of its own, so the result does not depend on batch_size, the number of images taken at
-    once. The default takes as many as make DECODED_AT_ONCE samples. num_samples may be a list: returns (n, len(num_samples)),
-    each K taking the first of the same samples.
+    Every image draws from a generator of its own, so the result does not depend on batch_size, the number of images
+    taken at once. The default takes as many as make DECODED_AT_ONCE samples. num_samples may be a list: returns (n,
+    len(num_samples)), each K taking the first of the same samples.
     """
     several = num_samples if isinstance(num_samples, list) else [num_samples]
     batches = torch.arange(len(x)).split(batch_size or max(1, DECODED_AT_ONCE // max(several)))
@@ -46,7 +46,7 @@ def evaluate_log_likelihood(
 
 
 def _log_weights_of_batch(model: VAE, x: torch.Tensor, num_samples: int, generators: list[torch.Generator]) -> torch.Tensor:
-    """log w_k of x (batch, 784), (batch, K), taken a part at a time so that memory does not grow with what is decoded."""
+    """log w_k of x (batch, 784), (batch, K), taken a part at a time, so that memory does not grow with K."""
     z_mean, z_logvar = model.encode(x)
 
     def log_likelihood(z: torch.Tensor) -> torch.Tensor:

@@ -1,7 +1,7 @@
 """Images in, numbers out: how good generated images are beside real ones, each number with its standard error.
 
-Three of them look through the eyes of a classifier of digits (model.DigitClassifier): at its confidence and at its penultimate
-features. They compare with each other, not with numbers measured through another network.
+Three of them look through the eyes of a classifier of digits (model.DigitClassifier): at its confidence and at its
+penultimate features. They compare with each other, not with numbers measured through another network.
 """
 
 from typing import NamedTuple
@@ -29,7 +29,7 @@ class Estimate(NamedTuple):
 
 
 class Seen(NamedTuple):
-    """What the classifier makes of n images: penultimate features (n, 128) and the probabilities of the digits (n, 10)."""
+    """What the classifier makes of n images: penultimate features (n, 128) and probabilities of the digits (n, 10)."""
 
     features: torch.Tensor
     probabilities: torch.Tensor
@@ -50,7 +50,7 @@ def accuracy(classifier: DigitClassifier, photos: Photos) -> float:
 
 
 def legible(seen: Seen) -> Estimate:
-    """The share of images of which the classifier is more than CONFIDENT that they show one digit. Binomial standard error."""
+    """The share of images that show one digit with a probability above CONFIDENT. Binomial standard error."""
     share = (seen.probabilities.amax(1) > CONFIDENT).float().mean().item()
     return Estimate(share, (share * (1 - share) / len(seen.probabilities)) ** 0.5)
 
@@ -61,11 +61,12 @@ def digit_shares(seen: Seen) -> list[float]:
 
 
 def kernel_distance(real: torch.Tensor, fake: torch.Tensor) -> Estimate:
-    """1000 MMD^2(P, Q) = 1000 (E k(x, x') + E k(y, y') - 2 E k(x, y)), k(x, y) = (x . y / d + 1)^3: the kernel distance (KID).
+    """1000 MMD^2(P, Q) = 1000 (E k(x, x') + E k(y, y') - 2 E k(x, y)), k(x, y) = (x . y / d + 1)^3, the KID.
 
-    real, fake: features x of P (n, d) and y of Q (m, d), n, m >= 2. Returns the unbiased U-statistic, around 0 and possibly
-    below it for equal distributions (Binkowski et al. 2018, arXiv 1801.01401, section 4), and its standard error to first
-    order: the variance over samples of what each contributes (Hoeffding's projection), 4 Var_x / n + 4 Var_y / m.
+    real, fake: features x of P (n, d) and y of Q (m, d), n, m >= 2. Returns the unbiased U-statistic, around 0 and
+    possibly below it for equal distributions (Binkowski et al. 2018, arXiv 1801.01401, section 4), and its standard
+    error to first order: the variance over samples of what each contributes (Hoeffding's projection), 4 Var_x / n + 4
+    Var_y / m.
     """
     within_real, within_fake = (_without_itself(_kernel(x, x)) for x in (real, fake))
     across = _kernel(real, fake)
@@ -86,9 +87,9 @@ def _without_itself(kernel: torch.Tensor) -> torch.Tensor:
 def coverage(real: torch.Tensor, fake: torch.Tensor) -> Estimate:
     """The share of real images that have a generated one nearer than their k-th nearest real one, k = NEIGHBOURS.
 
-    real: features (n, d). fake: (m, d), taken as m // n sets of n, over which the share is averaged: it depends on how many
-    there are. About 0.97 for equal distributions (Naeem et al. 2020, arXiv 2002.09797, section 3). The standard error is that
-    of a mean over the real images.
+    real: features (n, d). fake: (m, d), taken as m // n sets of n, over which the share is averaged: it depends on how
+    many there are. About 0.97 for equal distributions (Naeem et al. 2020, arXiv 2002.09797, section 3). The standard
+    error is that of a mean over the real images.
     """
     n = len(real)
     radius = torch.cdist(real, real).topk(NEIGHBOURS + 1, largest=False).values[:, -1]  # the nearest is the image itself
@@ -107,12 +108,13 @@ def nearest(images: torch.Tensor, training: torch.Tensor) -> tuple[torch.Tensor,
 def sliced_wasserstein(real: torch.Tensor, fake: torch.Tensor, seed: int = 0) -> list[float]:
     """1000 times the mean over random directions of W1 between the projected patches of two sets, scale by scale.
 
-    Karras et al. 2018 (arXiv 1710.10196, section 5) with two changes for images of 32 x 32: a third, coarser scale of 8 x 8,
-    and both sets standardised by the statistics of the first, so that a difference in brightness, colour or contrast counts.
+    Karras et al. 2018 (arXiv 1710.10196, section 5) with two changes for images of 32 x 32: a third, coarser scale of 8
+    x 8, and both sets standardised by the statistics of the first, so that a difference in brightness, colour or
+    contrast counts.
 
-    real, fake: (n, 3, 32, 32), equally many. seed: of the patches' places, which are the same in both sets, and the directions.
-    Returns one float for each of SCALES, at least 0, and 0 for equal sets, in thousandths of the standard deviation of a
-    channel of `real` at that scale. ValueError if the shapes differ.
+    real, fake: (n, 3, 32, 32), equally many. seed: of the patches' places, which are the same in both sets, and the
+    directions. Returns one float for each of SCALES, at least 0, and 0 for equal sets, in thousandths of the standard
+    deviation of a channel of `real` at that scale. ValueError if the shapes differ.
     """
     if real.shape != fake.shape:
         raise ValueError(f"real has shape {tuple(real.shape)} but fake has shape {tuple(fake.shape)}")
@@ -129,7 +131,7 @@ def sliced_wasserstein(real: torch.Tensor, fake: torch.Tensor, seed: int = 0) ->
 
 
 def laplacian_pyramid(images: torch.Tensor) -> list[torch.Tensor]:
-    """Images (n, 3, 32, 32) split by frequency: one set for each of SCALES, detail first, what is left of the picture last."""
+    """Images (n, 3, 32, 32) split by frequency: a set for each of SCALES, detail first, the rest last."""
     pyramid = []
     for _ in SCALES[1:]:
         half = F.avg_pool2d(_blur(images), 2)

@@ -1,7 +1,8 @@
 """What one may ask of an experiment: its options as a dataclass, read from a command line or from the record of a run.
 
-Each experiment derives its options from Options and writes every one of them once, as a field made by `option`: default,
-help text and check. The command line, --help, options.json and the check of a run that is taken up again all come from there.
+Each experiment derives its options from Options and writes every one of them once, as a field made by `option`:
+default, help text and check. The command line, --help, options.json and the check of a run that is taken up again all
+come from there.
 """
 
 import argparse
@@ -124,8 +125,9 @@ def option(
     """A field of an Options dataclass.
 
     check: from the text of a value to the value; by default that of CHECKS for the type. choices: the words there are.
-    scope: "run" belongs to a run for good, "length" too but a resumed run may raise it; "place" is where the run's data lie,
-    and may change; "record" is found out by the run, not asked for; "command" is for one command, and is not recorded.
+    scope: "run" belongs to a run for good, "length" too but a resumed run may raise it; "place" is where the run's data
+    lie, and may change; "record" is found out by the run, not asked for; "command" is for one command, and is not
+    recorded.
     """
     check = check or next(check for kind, check in CHECKS.items() if isinstance(default, kind))
     return dataclasses.field(default=default, metadata=dict(help=help, check=check, choices=choices, scope=scope))
@@ -194,7 +196,7 @@ def _shown(values: Mapping[str, Any], first_only: bool) -> str:
 
 
 def parse(argv: list[str] | None, description: str, presets: Mapping[str, AnyOptions]) -> dict[str, Any]:
-    """The options named on a command line, name to value. UserError if one of them is no option or has no proper value."""
+    """The options named on a command line, name to value. UserError if one is no option or has no proper value."""
     parsed = vars(make_parser(description, presets).parse_args(argv))
     named = {name: value for name, value in parsed.items() if value is not None}  # without an action, argparse gives None
     for name in [name for name, value in named.items() if value == []]:  # what argparse makes of --name=--
@@ -233,7 +235,7 @@ def to_record(options: Options) -> dict[str, Any]:
 
 
 def from_record(record: dict[str, Any], command_options: AnyOptions) -> AnyOptions:
-    """The options that to_record wrote, those of the command as in command_options. ValueError unless all are proper."""
+    """The options that to_record wrote, those of the command as in command_options. ValueError if one is improper."""
     kept = fields(command_options, "run", "length", "place", "record")
     if unknown := record.keys() - {"question", *(field.name for field in kept)}:
         raise ValueError(f"{min(unknown)!a} is no option")

@@ -46,10 +46,10 @@ class RunDirectory:
         self._lock.release()
 
     def resumed(self, asked: AnyOptions, named: dict[str, Any], device: torch.device, lengthen: bool) -> AnyOptions | None:
-        """The options of the run that is there, once they are seen to agree with the command line; None if there is none.
+        """The options of the run that is there, if there is one, once they are seen to agree with the command line.
 
-        asked, named: what the command line asks of a new run, and the options it names. If lengthen, a greater length than the
-        run's is recorded as its own.
+        asked, named: what the command line asks of a new run, and the options it names. If lengthen, a greater length
+        than the run's is recorded as its own.
         """
         recorded = self.read_options(asked)
         if recorded is None:
@@ -129,7 +129,7 @@ class RunDirectory:
         raise UserError(f"{self.folder} holds a run of {str(question)[:9]}, not {asked.question}; name another --run-dir")
 
     def presets_beside(self, options: AnyOptions, *alike: str) -> Iterator[tuple["RunDirectory", str]]:
-        """This run, then one run beside it for each other preset, of the same question and the same options named in `alike`.
+        """This run, then one beside it for each other preset, of the same question and equal in the options `alike`.
 
         Yields (run directory, preset): what a figure can compare this run with.
         """

@@ -14,10 +14,10 @@ from experiments.run import RunDirectory
 
 
 class Learner(Protocol):
-    """What `fit` trains: networks, their optimizers, and whatever else a step changes. A unit is an epoch, or a step."""
+    """What `fit` trains: networks, optimizers, and whatever else a step changes. A unit is an epoch, or a step."""
 
     def advance(self, unit: int) -> Mapping[str, torch.Tensor | float]:
-        """Train for one unit, 1 the first. Returns what was measured, name to scalar; a tensor may still be on its way."""
+        """Train for one unit, 1 the first. Returns what was measured, name to scalar; a tensor need not be ready."""
 
     def first_not_finite(self) -> str | None:
         """The name of the first part that holds an infinity or NaN, or None."""
@@ -42,15 +42,15 @@ def fit(
     measure: Callable[[int], dict[str, float]] = lambda unit: {},
     export: Callable[[int, float], None] = lambda unit, seconds: None,
 ) -> float:
-    """Train as far as options.length says, from the checkpoint `state` if there is one. Returns the seconds of training.
+    """Train as far as options.length says, from the checkpoint `state` if there is one. Returns the seconds it took.
 
-    A line of log.jsonl every `log_every` units, what advance measured averaged over them; with the first of these that comes
-    `checkpoint_minutes` of training after the last, and at the end, a checkpoint and a line on the screen.
+    A line of log.jsonl every `log_every` units, what advance measured averaged over them; with the first of these that
+    comes `checkpoint_minutes` of training after the last, and at the end, a checkpoint and a line on the screen.
 
-    label: what begins every line. kept: what else is to be in every checkpoint.
-    measure(unit): what a checkpoint measures in addition, for the log. export(unit, seconds): writes what else there is to
-    write when a checkpoint has been written, and again when one is resumed, since a kill may have come between.
-    UserError if training is no longer finite.
+    label: what begins every line. kept: what else is to be in every checkpoint. measure(unit): what a checkpoint
+    measures in addition, for the log. export(unit, seconds): writes what else there is to write when a checkpoint has
+    been written, and again when one is resumed, since a kill may have come between. UserError if training is no longer
+    finite.
     """
     unit, length = options.length
     done, seconds = 0, 0.0
@@ -136,7 +136,7 @@ def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
 
 
 def average_decay_at(step: int, decay: float) -> float:
-    """The decay of a running average after step number step >= 0: smaller at first, as the first weights are soon outdated."""
+    """The decay of a running average after step >= 0: smaller at first, as the first weights are soon outdated."""
     return min(decay, (step + 1) / (step + 10))
 
 

@@ -97,7 +97,7 @@ class Learner:
 
 
 def train(run: RunDirectory, digits: q1_samplers.Digits, options: VAEOptions, device: torch.device) -> None:
-    """Train a VAE as `options` say, from run's checkpoint if it holds one; a line of log and a checkpoint every epoch."""
+    """Train a VAE as `options` say, from run's checkpoint if there is one; a line of log and a checkpoint an epoch."""
     torch.manual_seed(options.seed)
     learner, valid = Learner(options, digits.train.to(device)), digits.valid.to(device)
     training.fit(

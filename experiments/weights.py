@@ -1,4 +1,4 @@
-"""Trained networks as files of plain tensors, each with its origin: a dictionary of plain values that says how it was made."""
+"""Trained networks as files of plain tensors, each with its origin: plain values that say how it was made."""
 
 import io
 from pathlib import Path
@@ -42,7 +42,8 @@ def load(path: Path) -> dict:
 def load_generator(path: Path) -> tuple[Generator, dict]:
     """A generator and its origin, from a file of `save` or a bare state dict such as the handout's class makes.
 
-    The sizes are those of the tensors. UserError if the file is missing, damaged or something else; no code in it is executed.
+    The sizes are those of the tensors. UserError if the file is missing, damaged or something else; no code in it is
+    executed.
     """
     try:
         content = load_plain(path)
@@ -59,7 +60,7 @@ def load_generator(path: Path) -> tuple[Generator, dict]:
 
 
 def load_classifier(path: Path = CLASSIFIER) -> tuple[DigitClassifier, dict]:
-    """The classifier, in evaluation mode, and its origin. UserError if the file is missing, damaged or something else."""
+    """The classifier, in evaluation mode, and its origin. UserError if the file is missing or damaged."""
     try:
         content = load_plain(path)
         with torch.device("meta"):  # no weights of its own, so no random numbers drawn in the middle of a training

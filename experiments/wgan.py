@@ -48,7 +48,7 @@ def train(run: RunDirectory, blocks: q3_samplers.Blocks, options: WGANOptions, d
 
 
 class Checkpoint:
-    """What is measured at a checkpoint, on noise and validation images that are always the same, and the picture of samples."""
+    """What is measured at a checkpoint, always on the same noise and validation images, and a figure of samples."""
 
     def __init__(self, run: RunDirectory, learner: Learner, blocks: q3_samplers.Blocks) -> None:
         device = learner.images.device
@@ -61,8 +61,8 @@ class Checkpoint:
     def measure(self, step: int) -> dict[str, float]:
         """Legible share and kernel distance of CHECKPOINT_SAMPLES samples; the critic's mean slope; its `overfitting`:
 
-        rv = (E_train[f] - E_valid[f]) / (E_train[f] - E_Q[f]), 0 for a critic that knows no training image by heart, 1 for one
-        that takes an unknown photograph for a generated one (Karras et al. 2020, arXiv 2006.06676, equation 1).
+        rv = (E_train[f] - E_valid[f]) / (E_train[f] - E_Q[f]), 0 for a critic that knows no training image by heart, 1
+        for one that takes an unknown photograph for a generated one (Karras et al. 2020, arXiv 2006.06676, equation 1).
         """
         images = exploration.draw(self.learner.average, CHECKPOINT_SAMPLES)
         figures.image_grid(images[:IMAGES_SHOWN], self.run.figures / f"samples_{step:06d}.png")
@@ -88,7 +88,7 @@ def gradient_norm_between(critic: Callable[[torch.Tensor], torch.Tensor], x: tor
 
 
 def load_blocks(options: WGANOptions) -> q3_samplers.Blocks:
-    """The images of --data-file if there is one, of SVHN's two files (`auto`, `svhn`), or the drawn stand-in, in blocks."""
+    """The images of --data-file if named, of SVHN's two files (`auto`, `svhn`), or the drawn stand-in, in blocks."""
 
     def published() -> q3_samplers.Blocks:
         if options.data_file is not None:

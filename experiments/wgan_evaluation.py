@@ -39,7 +39,7 @@ def explore_samples(
     blocks: q3_samplers.Blocks | None,
     trained_on: str,
 ) -> dict:
-    """3.1: samples beside real images of the test block, both measured against these; is any training image learnt by heart?"""
+    """3.1: samples beside real images of the test block, measured against these; is one learnt by heart?"""
     images = exploration.draw(generator, exploration.SAMPLES)
     if blocks is None:
         figures.samples(images[: 2 * IMAGES_SHOWN], None, run.figures / "samples.png", trained_on, None)

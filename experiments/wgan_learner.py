@@ -59,7 +59,7 @@ PRESETS = {"tuned": WGANOptions(), "handout": HANDOUT}
 
 
 class Learner:
-    """What training on images, uint8, changes: generator, critic, their optimizers, and the average generator, which draws."""
+    """What training on uint8 images changes: generator, critic, optimizers, and the average generator, which draws."""
 
     PARTS = ("generator", "critic", "average", "generator_optimizer", "critic_optimizer")
 
@@ -89,12 +89,12 @@ class Learner:
         return torch.randn(self.options.batch_size, self.options.z_dim, device=self.decay.device)
 
     def output(self, network: torch.nn.Module, x: torch.Tensor) -> torch.Tensor:
-        """network(x) by products of the precision asked for. Weights, the result and all that is made of it are float32."""
+        """network(x) by products of the precision asked for. Weights, and the result, are float32."""
         with torch.autocast(x.device.type, torch.bfloat16, enabled=self.options.precision == "bfloat16"):
             return network(x).float()
 
     def advance(self, number: int) -> dict[str, torch.Tensor]:
-        """Generator step `number`, on a GPU recorded at the first and replayed from then on. Returns what step returns."""
+        """Generator step `number`, on a GPU recorded at the first, then replayed. Returns what step returns."""
         self.set_rates(number - 1)
         if self.images.device.type != "cuda":
             return self.step()
@@ -112,7 +112,7 @@ class Learner:
         self.decay.fill_(average_decay_at(step, options.average_decay))
 
     def step(self) -> dict[str, torch.Tensor]:
-        """Several critic steps, each on fresh images and fresh noise, then one generator step. Returns scalars, name to value.
+        """Critic steps, each on fresh images and fresh noise, then one generator step. Returns scalars, name to value.
 
         The critic's are averaged over its steps.
         """
@@ -136,9 +136,10 @@ class Learner:
         }
 
     def critic_step(self, x: torch.Tensor, z: torch.Tensor, lipschitz_weight: float) -> tuple[torch.Tensor, torch.Tensor]:
-        """One step of Adam down the critic's loss on images x and the generator's from z. Returns the loss's parts, scalars.
+        """One step of Adam down the critic's loss on images x and g(z). Returns the loss's two parts, scalars.
 
-        With augmentation the critic sees both through changes of their own, and is held to slope 1 between what it sees.
+        With augmentation the critic sees both through changes of their own, and is held to slope 1 between what it
+        sees.
         """
         with torch.no_grad():
             y = self.output(self.generator, z)
@@ -153,7 +154,7 @@ class Learner:
         return augment(images) if self.options.augment else images
 
     def generator_step(self, z: torch.Tensor) -> torch.Tensor:
-        """One step of Adam down the generator's loss at z; the critic only passes gradients on. Returns the loss, a scalar."""
+        """One step of Adam down the generator's loss at z; the critic passes gradients on. Returns the loss."""
         loss = generator_loss(self.seen(self.output(self.generator, z)), partial(self.output, self.critic))
         self.generator_optimizer.zero_grad()
         loss.backward(inputs=list(self.generator.parameters()))
@@ -164,7 +165,7 @@ class Learner:
         return first_not_finite({"generator": self.generator, "critic": self.critic})
 
     def start_from(self, path: Path) -> None:
-        """Take the networks of a checkpoint, or a generator alone, before the first step. UserError if they do not fit."""
+        """Take the networks of a checkpoint, or a generator alone, to begin with. UserError if they do not fit."""
         content = weights.load(path)
         content = content.get("learner", content)  # of a checkpoint
         generator = content.get("average", content.get("generator"))

@@ -50,7 +50,7 @@ def test_gradients_flow_through():
 
 
 def check_nothing_stays_behind(change, images):
-    """What a critic sees has the mean place, brightness and contrast of the images: a generator has no reason to leave them."""
+    """What a critic sees has the images' mean place, brightness and contrast: no reason to change them."""
     torch.manual_seed(0)
     seen = torch.cat([change(images) for _ in range(10)])
     inner = slice(SHIFT, 32 - SHIFT)  # away from the zeros that come in

@@ -1,4 +1,4 @@
-"""Fetching a file from servers that behave and servers that do not: the right file or one clear error, never a wrong file."""
+"""Fetching a file from servers good and bad: the right file or one clear error, never a wrong file."""
 
 import hashlib
 import http.server

@@ -1,4 +1,4 @@
-"""The curves of question 2: right where the answer is known, the same bits when resumed, clear when something is wrong."""
+"""The curves of question 2: right where the answer is known, the same bits when resumed, clear in their errors."""
 
 import csv
 import json

@@ -202,7 +202,7 @@ def record(folder):
 @pytest.mark.skipif("fork" not in multiprocessing.get_all_start_methods(), reason="needs fork")
 @pytest.mark.filterwarnings("ignore:This process")  # newer Pythons warn of fork in a process with threads
 def test_run_killed_twenty_times_ends_in_the_same_bits(experiment, tmp_path):
-    """Forked processes, since what takes long to start is the import of PyTorch, and that is no moment of a training."""
+    """Forked processes: what takes long to start is the import of PyTorch, and that is no moment of a training."""
     arguments = (*SIZES[experiment][1], "--run-dir", "run", "--resume")
     arguments = arguments if experiment is divergences else ("train", *arguments)
     fork, dice = multiprocessing.get_context("fork"), random.Random(0)

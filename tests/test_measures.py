@@ -120,7 +120,8 @@ def test_kernel_distance_is_0_on_average_between_equal_distributions_and_its_err
         values = torch.tensor([estimate.value for estimate in estimates])
         stderr = torch.tensor([estimate.stderr for estimate in estimates]).mean()
         assert (values.mean().abs() < 4 * values.std() / 60**0.5) == mean_is_0
-        # The standard deviation of 60 values is known to 9%; to first order nothing is left between equal distributions.
+        # The standard deviation of 60 values is known to 9%; to first order nothing is left between equal
+        # distributions.
         assert (0.6 if mean_is_0 else 0.7) < values.std() / stderr < (1.4 if mean_is_0 else 1.3)
 
 
@@ -150,7 +151,7 @@ def test_nearest_is_the_image_itself_if_it_was_learnt_by_heart(images):
 
 
 def test_bundled_classifier_reads_digits_it_has_never_seen(images):
-    """The drawn digits are not of its kind: still it reads most, each by itself, and is sure of fewer where there is none."""
+    """Drawn digits are not of its kind: it reads most, each by itself, and is sure of fewer where there is none."""
     classifier, origin = weights.load_classifier()
     photos = stand_in(600)
     assert measures.accuracy(classifier, photos) > 0.7

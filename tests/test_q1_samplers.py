@@ -1,4 +1,4 @@
-"""Reading binarized MNIST: right bits, one clear error for each kind of wrong file, a cache that is never trusted too far."""
+"""Reading binarized MNIST: right bits, one clear error for each wrong file, a cache that is not trusted too far."""
 
 import os
 

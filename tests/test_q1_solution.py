@@ -1,4 +1,4 @@
-"""The five graded functions against torch.distributions and closed forms, and wrong variants that the same checks reject."""
+"""The graded functions against torch.distributions and closed forms, and wrong variants that the checks reject."""
 
 import ast
 import itertools

@@ -1,4 +1,4 @@
-"""The toy distributions: what they draw, repeatable by a seed, and usable by programs written for the handout's sampler."""
+"""The toy distributions: what they draw, repeatable by a seed, and usable by the handout's programs."""
 
 import random
 

@@ -1,4 +1,4 @@
-"""The three graded objectives against optimal critics with known answers, and wrong variants that the same checks reject."""
+"""The graded objectives against optimal critics with known answers, and wrong variants that the checks reject."""
 
 import ast
 import math
@@ -60,8 +60,8 @@ def check_penalty(function):
         for slope, penalty in ((0.0, 0.0), (0.5, 0.0), (1.0, 0.0), (3.0, 4.0)):
             value = function(x, y, linear(slope, x[0].numel()))
             torch.testing.assert_close(value, torch.tensor(penalty, dtype=torch.float64), atol=1e-12, rtol=1e-9)
-    # The points lie on the lines between x and y, uniformly. The critic's slope at (a, a) is a, its penalty (a - 1)^2 from 1
-    # on; between (0, 0) and (3, 3) that is 8 / 9 on average. Off the lines it would be steeper.
+    # The points lie on the lines between x and y, uniformly. The critic's slope at (a, a) is a, its penalty (a - 1)^2
+    # from 1 on; between (0, 0) and (3, 3) that is 8 / 9 on average. Off the lines it would be steeper.
     x, y = torch.zeros(50_000, 2, dtype=torch.float64), torch.full((50_000, 2), 3.0, dtype=torch.float64)
 
     def quadratic(points):

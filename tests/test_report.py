@@ -1,4 +1,4 @@
-"""The report page: every number and figure there is, nothing fetched from elsewhere, and runs that are taken up again."""
+"""The report page: every number and figure there is, nothing fetched from elsewhere, runs taken up again."""
 
 import html.parser
 import json

@@ -1,4 +1,4 @@
-"""The run directory: what is written is whole, what is read is checked, one process at a time; a run is moved aside whole."""
+"""The run directory: what is written is whole, what is read is checked, a run is moved aside whole."""
 
 import dataclasses
 import errno

@@ -1,4 +1,4 @@
-"""The training loop on a toy: it resumes to the same bits from wherever it is killed, lengthens, and stops at infinity."""
+"""The training loop on a toy: killed anywhere it resumes to the same bits; it lengthens, and stops at infinity."""
 
 import dataclasses
 import math
@@ -149,7 +149,7 @@ def test_export_is_made_again_when_a_kill_came_between(tmp_path):
 
 @pytest.mark.parametrize("schedule", ["constant", "cosine"])
 def test_a_longer_run(tmp_path, capsys, schedule):
-    """At a constant rate the run that is made longer is the longer run, to the bit; along a cosine it is not, and says so."""
+    """At a constant rate a run made longer is the longer run, to the bit; along a cosine it is not, and says so."""
     short = ToyOptions(schedule=schedule, toy_steps=6)
     longer = replace(short, toy_steps=12)
     train(tmp_path / "whole", longer)

@@ -1,4 +1,4 @@
-"""The VAE experiment: estimators against exact answers, training that repeats to the bit, and the faults of real life."""
+"""The VAE experiment: estimators against exact answers, training that repeats to the bit, faults of real life."""
 
 import json
 import math
@@ -22,7 +22,7 @@ def randn(*shape, seed=0):
 
 
 class LinearGaussian:
-    """z ~ N(0, I), x | z ~ N(W z, s^2 I), columns of W orthogonal: the evidence and the (diagonal) posterior are known."""
+    """z ~ N(0, I), x | z ~ N(W z, s^2 I), columns of W orthogonal: evidence and (diagonal) posterior are known."""
 
     s = 0.7
 
@@ -48,7 +48,8 @@ def swapped(log_likelihood, z_mean, z_logvar, eps):
 
 def check_weights(log_importance_weights):
     case = LinearGaussian()
-    # With the exact posterior every weight is the evidence itself; with a wider one, their mean is, to its standard error.
+    # With the exact posterior every weight is the evidence itself; with a wider one, their mean is, to its standard
+    # error.
     exact = log_importance_weights(case.log_likelihood, case.z_mean, case.z_logvar, randn(4, 50, 3, seed=2))
     torch.testing.assert_close(exact, case.evidence.unsqueeze(1).expand(4, 50))
     log_w = log_importance_weights(case.log_likelihood, case.z_mean + 0.1, case.z_logvar + 0.5, randn(4, 20_000, 3, seed=3))

@@ -439,7 +439,7 @@ class Known(torch.nn.Module):
 
 
 class Brightness(torch.nn.Module):
-    """A classifier that takes bright images for a 1 and dark ones for a 0, and is sure of it where they are far from grey."""
+    """A classifier that takes bright images for a 1, dark ones for a 0, and is sure of it far from grey."""
 
     def __init__(self):
         super().__init__()
