@@ -99,12 +99,6 @@ def spread(images: torch.Tensor, n: int) -> torch.Tensor:
     return images[torch.arange(n) * len(images) // n]
 
 
-def hold_out(images: torch.Tensor, fraction: float) -> tuple[torch.Tensor, torch.Tensor]:
-    """The images before, and those in, a contiguous block at the end that is `fraction` of them."""
-    size = round(len(images) * fraction)
-    return images[: len(images) - size], images[len(images) - size :]
-
-
 class ScaledPhotos(Dataset[tuple[torch.Tensor, int]]):
     """Images kept as bytes, and their digits: item i is (x, y), x float32 (3, 32, 32) in [-1, 1], y an int, 0 to 9."""
 

@@ -113,7 +113,9 @@ def remade(changed, **options):
 def valid_at_the_end(root, train_batch_size, test_batch_size, valid_split=0):
     _, _, test = q3_samplers.svhn_sampler(root, train_batch_size, test_batch_size)
     photos = q3_samplers.svhn(root / "train_32x32.mat")
-    parts = zip(q3_samplers.hold_out(photos.images, valid_split), q3_samplers.hold_out(photos.labels, valid_split))
+    size = int(valid_split * len(photos.images))
+    sizes = [len(photos.images) - size, size]
+    parts = zip(photos.images.split(sizes), photos.labels.split(sizes))
     train, valid = (q3_samplers.ScaledPhotos(*part) for part in parts)
     return DataLoader(train, train_batch_size, shuffle=True, drop_last=True), DataLoader(valid, train_batch_size), test
 
