@@ -122,12 +122,10 @@ def option(
     choices: Collection[str] = (),
     scope: Literal["run", "length", "place", "record", "command"] = "run",
 ) -> T:
-    """A field of an Options dataclass.
+    """A field of Options. check: from the text of a value to the value; by default that of CHECKS for its type.
 
-    check: from the text of a value to the value; by default that of CHECKS for the type. choices: the words there are.
-    scope: "run" belongs to a run for good, "length" too but a resumed run may raise it; "place" is where the run's data
-    lie, and may change; "record" is found out by the run, not asked for; "command" is for one command, and is not
-    recorded.
+    scope: "run" belongs to a run for good, "length" too but a resumed run may raise it; "place" is where data lie, and
+    may change; "record" is found out by the run, not asked for; "command" is for one command, and is not recorded.
     """
     check = check or next(check for kind, check in CHECKS.items() if isinstance(default, kind))
     return dataclasses.field(default=default, metadata=dict(help=help, check=check, choices=choices, scope=scope))

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 import q3_samplers
-from experiments import exploration, figures, measures, weights
+from experiments import exploration, measures, weights, wgan_figures
 from experiments.data import fetch, published_or_stand_in
 from experiments.options import UserError, command, fields, flag, new_options, parse, to_record
 from experiments.run import RunDirectory
@@ -65,7 +65,7 @@ class Checkpoint:
         for one that takes an unknown photograph for a generated one (Karras et al. 2020, arXiv 2006.06676, equation 1).
         """
         images = exploration.draw(self.learner.average, CHECKPOINT_SAMPLES)
-        figures.image_grid(images[:IMAGES_SHOWN], self.run.figures / f"samples_{step:06d}.png")
+        wgan_figures.image_grid(images[:IMAGES_SHOWN], self.run.figures / f"samples_{step:06d}.png")
         drawn = measures.look(self.classifier, images)
         legible, distance = measures.legible(drawn), measures.kernel_distance(self.real_features, drawn.features)
         critic, size = self.learner.critic, min(self.learner.options.batch_size, len(self.seen))
@@ -179,7 +179,7 @@ def _main(argv: list[str] | None) -> None:
 def evaluate_own(run: RunDirectory, options: WGANOptions, blocks: q3_samplers.Blocks, device: torch.device) -> None:
     """Explore the run's own generator, and show how its training went."""
     logs = {options.preset: run.read_log()}
-    figures.training_curves(logs, run.figures / "training.png", blocks.train.name)
+    wgan_figures.training_curves(logs, run.figures / "training.png", blocks.train.name)
     evaluate(run, run.folder / GENERATOR, blocks, options.epsilon, device)
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import torch
 
 import q3_samplers
-from experiments import exploration, figures, measures, weights
+from experiments import exploration, measures, weights, wgan_figures
 from experiments.run import RunDirectory
 from model import DigitClassifier, Generator
 
@@ -42,21 +42,21 @@ def explore_samples(
     """3.1: samples beside real images of the test block, measured against these; is one learnt by heart?"""
     images = exploration.draw(generator, exploration.SAMPLES)
     if blocks is None:
-        figures.samples(images[: 2 * IMAGES_SHOWN], None, run.figures / "samples.png", trained_on, None)
+        wgan_figures.samples(images[: 2 * IMAGES_SHOWN], None, run.figures / "samples.png", trained_on, None)
         legible = measures.legible(measures.look(classifier, images))
         return {"legible": legible.value, "legible_stderr": legible.stderr}
     most = exploration.SAMPLES // 5  # coverage is averaged over as many draws of them
     real = q3_samplers.scale(q3_samplers.spread(blocks.test.images, most)).to(images.device)
     training = q3_samplers.scale(q3_samplers.spread(blocks.train.images, exploration.SAMPLES)).to(images.device)
     shown = q3_samplers.scale(q3_samplers.spread(blocks.test.images, IMAGES_SHOWN))
-    figures.samples(images[:IMAGES_SHOWN], shown, run.figures / "samples.png", trained_on, blocks.test.name)
+    wgan_figures.samples(images[:IMAGES_SHOWN], shown, run.figures / "samples.png", trained_on, blocks.test.name)
     metrics = exploration.compare(real, images, classifier)
     floor = exploration.compare(real, training, classifier)
     of_real = measures.legible(measures.look(classifier, real))
-    figures.digit_shares(metrics["digit_shares"], floor["digit_shares"], run.figures / "digits.png", blocks.test.name)
+    wgan_figures.digit_shares(metrics["digit_shares"], floor["digit_shares"], run.figures / "digits.png", blocks.test.name)
     every = q3_samplers.scale(blocks.train.images).to(images.device)
     (distances, rows), (of_test, _) = (measures.nearest(part, every) for part in (images[: len(real)], real))
-    figures.nearest(images[:20], every[rows[:20]], run.figures / "nearest.png", trained_on)
+    wgan_figures.nearest(images[:20], every[rows[:20]], run.figures / "nearest.png", trained_on)
     return {
         **metrics,
         **{f"{name}_of_training_images": value for name, value in floor.items()},
@@ -77,7 +77,7 @@ def explore_dimensions(
     strongest = {kind: getattr(moved, kind).topk(count).indices.tolist() for kind in ("digit", "colour")}
     steps = torch.linspace(-epsilon, epsilon, 7)
     rows = {kind: exploration.walk(generator, which, steps) for kind, which in strongest.items()}
-    figures.perturbations(rows, strongest, steps.tolist(), moved, run.figures / "perturbations.png", trained_on)
+    wgan_figures.perturbations(rows, strongest, steps.tolist(), moved, run.figures / "perturbations.png", trained_on)
     effects = {f"dimension_{name}": values.tolist() for name, values in moved._asdict().items()}
     return {"epsilon": epsilon, **{f"strongest_by_{kind}": which for kind, which in strongest.items()}, **effects}
 
@@ -92,11 +92,11 @@ def explore_paths(run: RunDirectory, generator: Generator, classifier: DigitClas
         ("spherical", r"$g$ of the arc from $z_0$ to $z_1$, round through the latents"),
     ):
         path = run.figures / f"interpolation_{kind}.png"
-        figures.interpolation(getattr(joined, kind)[:, :8], alpha.tolist(), path, title, trained_on)
+        wgan_figures.interpolation(getattr(joined, kind)[:, :8], alpha.tolist(), path, title, trained_on)
     legible = {kind: exploration.legible_along(classifier, getattr(joined, kind)) for kind in ("latent", "data", "spherical")}
     norms = {"straight": joined.straight_latents.norm(dim=-1), "arc": joined.arc_latents.norm(dim=-1)}
     path = run.figures / "interpolation_legible.png"
-    figures.along_paths(legible, norms, alpha.tolist(), generator.z_dim, path, trained_on)
+    wgan_figures.along_paths(legible, norms, alpha.tolist(), generator.z_dim, path, trained_on)
     return {
         "alpha": alpha.tolist(),
         **{f"legible_along_{kind}": [estimate.value for estimate in along] for kind, along in legible.items()},

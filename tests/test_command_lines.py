@@ -9,7 +9,7 @@ import torch
 
 import q1_samplers
 import q3_samplers
-from experiments import divergences, figures, vae, weights, wgan, wgan_evaluation
+from experiments import divergences, vae, weights, wgan, wgan_evaluation, wgan_figures
 from experiments.options import make_parser
 from model import Generator
 
@@ -63,7 +63,7 @@ def q3(around, monkeypatch):
     monkeypatch.setattr(weights, "load_generator", lambda path: bundled if path.name in made else load_generator(path))
     for name in ("explore_samples", "explore_dimensions", "explore_paths"):
         monkeypatch.setattr(wgan_evaluation, name, lambda *_: {})
-    monkeypatch.setattr(figures, "training_curves", lambda *_: None)
+    monkeypatch.setattr(wgan_figures, "training_curves", lambda *_: None)
     for module, name in ((wgan, "fetch"), (wgan, "train"), (wgan_evaluation, "print_metrics")):
         monkeypatch.setattr(module, name, lambda *_: None)
     return wgan

@@ -14,7 +14,7 @@ import torch
 
 import model
 import q3_samplers
-from experiments import divergences, figures, vae, wgan
+from experiments import divergences, vae, wgan, wgan_figures
 from experiments.run import RunDirectory
 
 Q2 = ("--thetas", "0,1", "--batch-size", "4")
@@ -37,7 +37,7 @@ def experiment(request, small_data, few_photos, monkeypatch):
     """One of the three, with small data, a small network for question 1, and no pictures."""
     monkeypatch.setattr(model, "HIDDEN", 8)
     monkeypatch.setattr(q3_samplers, "stand_in", lambda: few_photos)
-    monkeypatch.setattr(figures, "image_grid", lambda *_: None)
+    monkeypatch.setattr(wgan_figures, "image_grid", lambda *_: None)
     segments = divergences.FAMILIES["segments"]._replace(fresh_samples=16)
     monkeypatch.setitem(divergences.FAMILIES, "segments", segments)
     monkeypatch.setattr(divergences, "draw_figure", lambda *_: None)
