@@ -18,7 +18,7 @@ def recorded(
     """`step` as `record` records it: it returns the same tensors at every replay, with new values.
 
     state_dict: gives the state that the step changes, live. Whatever is tried here is put back, random state included.
-    If recording fails, or the first replay does not do what the step itself does, one line says so and `step` is returned.
+    If recording fails, or the first replay does not do what the step does, one line says so and `step` is returned.
     """
     before, randomness = copy.deepcopy(state_dict()), random_state(device)
 

@@ -1,4 +1,4 @@
-"""How well a VAE explains a data set: ELBO and log p(x) of every image, by the same noise at every call on one device."""
+"""How well a VAE explains digits: ELBO and log p(x) of each, by the same noise at every call on a device."""
 
 import torch
 from tqdm import tqdm

@@ -461,7 +461,9 @@ def test_dimensions_are_known_by_what_they_do():
     brightness = 0.05 * z[:, 0] + 0.1 * z[:, 2]
     expected = [((brightness <= 0) & (brightness + step > 0)).float().mean().item() for step in (0.1, 0, 0.2)]
     assert found.digit.tolist() == pytest.approx(expected)
-    moved = exploration.walk(Known(), [2, 1], torch.tensor([-1.0, 0.0, 1.0]))
+    sure = torch.softmax(100 * brightness.unsqueeze(1) * (torch.arange(10) == 1), 1).amax(1)
+    assert torch.equal(exploration.clearest(Known(), Brightness())[0], z[sure.argmax()])
+    moved = exploration.walk(Known(), z[:1], [2, 1], torch.tensor([-1.0, 0.0, 1.0]))
     assert moved.shape == (2, 3, 3, 32, 32)
     torch.testing.assert_close(moved[0, 2] - moved[0, 0], torch.full((3, 32, 32), 0.2))
     assert torch.equal(moved[1, 0], moved[0, 1])
@@ -570,7 +572,7 @@ def test_a_state_from_another_device_fits_this_one():
 @needs_gpu
 @pytest.mark.parametrize("steps_before", [0, 3])
 def test_recorded_steps_leave_the_state_that_eager_ones_do(steps_before, capsys):
-    """Weights, moments, average and random state, along a cosine, with slopes above 1, from the start or a checkpoint."""
+    """Weights, moments, average, random state; along a cosine, with slopes above 1, from the start or a checkpoint."""
     images, ends = q3_samplers.stand_in(100).images.cuda(), []
     for graph in ("off", "auto"):
         torch.manual_seed(0)
