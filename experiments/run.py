@@ -18,7 +18,8 @@ from experiments.options import AnyOptions, Options, UserError, fields, from_rec
 
 CHECKPOINT = "checkpoint.pt"
 STARTED = ("options.json", "log.jsonl", CHECKPOINT)  # what training writes
-OWN = (*STARTED, "metrics.json", "curves.csv", "first_objective.pt", "generator.pt", "figures")  # what makes up a run
+RESULTS = ("metrics.json", "curves.csv", "first_objective.pt", "generator.pt", "classifier.pt", "figures")
+OWN = (*STARTED, *RESULTS)  # what makes up a run
 MOVING = "previous.moving"  # where a run is while it is moved aside
 
 

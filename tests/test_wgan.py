@@ -11,7 +11,6 @@ import sys
 import time
 from dataclasses import asdict, replace
 
-import numpy as np
 import pytest
 import scipy.io
 import torch
@@ -34,16 +33,6 @@ def options(**changed):
 
 
 NO_IMAGES = torch.zeros(8, 3, 32, 32, dtype=torch.uint8)
-
-
-@pytest.fixture(scope="session")
-def data_file(tmp_path_factory):
-    """The first images of the stand-in as a .mat file of SVHN's form."""
-    photos = q3_samplers.stand_in(500)
-    path = tmp_path_factory.mktemp("svhn") / "small.mat"
-    digits = photos.labels.numpy().astype(np.uint8)[:, None]
-    scipy.io.savemat(path, {"X": photos.images.permute(2, 3, 1, 0).numpy(), "y": np.where(digits == 0, 10, digits)})
-    return path
 
 
 @pytest.fixture
