@@ -1,45 +1,79 @@
 """`python -m experiments.classifier`: train the classifier of digits that judges question 3's images."""
 
-import argparse
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import torch
 import torch.nn.functional as F
-from tqdm import tqdm
 
 import q3_samplers
-from experiments import measures, weights
-from experiments.options import UserError, command, file_path, positive_integer
+from experiments import measures, training, weights
+from experiments.options import Options, UserError, command, file_path, new_options, option, parse, to_record
+from experiments.run import RunDirectory
 from model import DigitClassifier
 
-BATCH_SIZE = 64
-LEARNING_RATE = 2e-3
 SHIFT = 2  # pixels, at most
 
 
-def train(images: torch.Tensor, digits: torch.Tensor, epochs: int, seed: int) -> DigitClassifier:
-    """Adam on the cross-entropy, its rate along half a cosine down to 0; each image shifted anew at every epoch.
+@dataclass(frozen=True)
+class ClassifierOptions(Options):
+    """What the classifier can be asked for."""
 
-    images: uint8 (n, 3, 32, 32). digits: (n,), 0 to 9. Returns the classifier, in evaluation mode.
-    """
-    torch.manual_seed(seed)
-    layout: dict[str, Any] = {"memory_format": torch.channels_last}
-    classifier = DigitClassifier().to(**layout)
-    optimizer = torch.optim.Adam(classifier.parameters(), lr=LEARNING_RATE, fused=True)
-    steps = epochs * -(-len(images) // BATCH_SIZE)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
-    with tqdm(total=steps, desc="classifier", leave=False, disable=None) as progress:
-        for _ in range(epochs):
-            for rows in torch.randperm(len(images)).split(BATCH_SIZE):
-                x = shift(q3_samplers.scale(images[rows])).contiguous(memory_format=torch.channels_last)
-                loss = F.cross_entropy(classifier(x), digits[rows])
-                optimizer.zero_grad()
-                loss.backward()
-                optimizer.step()
-                schedule.step()
-                progress.update()
-    set_unit(classifier.eval(), images)
-    return classifier
+    question = "classifier"
+
+    run_dir: Path = option(Path("runs/classifier"), "where the run is recorded", scope="command")
+    data_file: Path | None = option(None, "an SVHN .mat file, the first 80% of which are trained on", file_path, scope="place")
+    dataset_digest: str = option("", "SHA-256 of the images", scope="record")
+    epochs: int = option(14, "passes over the training images", scope="length")
+    batch_size: int = option(64, "images a step")
+    learning_rate: float = option(2e-3, "of Adam")
+
+
+class Learner:
+    """What training changes: the classifier, and its optimizer."""
+
+    def __init__(self, options: ClassifierOptions, photos: q3_samplers.Photos, device: torch.device) -> None:
+        self.options = options
+        self.images, self.labels = photos.images.to(device), photos.labels.to(device)
+        layout: dict[str, Any] = {"device": device, "memory_format": torch.channels_last}
+        self.classifier = DigitClassifier().to(**layout)
+        self.optimizer = torch.optim.Adam(self.classifier.parameters(), fused=True)
+
+    def advance(self, epoch: int) -> dict[str, float]:
+        """One pass over the images in a new order, each shifted anew. Returns the mean cross-entropy, in nats."""
+        self.classifier.train()
+        options, total = self.options, torch.zeros((), device=self.images.device)
+        batches = torch.randperm(len(self.images)).to(self.images.device).split(options.batch_size)
+        for step, rows in enumerate(batches, start=(epoch - 1) * len(batches)):
+            steps = options.epochs * len(batches)
+            rate = training.learning_rate_at(step, steps, options.learning_rate, options.schedule)
+            training.set_learning_rate(self.optimizer, rate)
+            x = shift(q3_samplers.scale(self.images[rows])).contiguous(memory_format=torch.channels_last)
+            loss = F.cross_entropy(self.classifier(x), self.labels[rows])
+            self.optimizer.zero_grad()
+            loss.backward()
+            self.optimizer.step()
+            total += loss.detach() * len(rows)
+        self.classifier.eval()
+        return {"cross_entropy": total.item() / len(self.images)}
+
+    def first_not_finite(self) -> str | None:
+        return training.first_not_finite({"classifier": self.classifier})
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"classifier": self.classifier.state_dict(), "optimizer": self.optimizer.state_dict()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.classifier.load_state_dict(state["classifier"])
+        self.optimizer.load_state_dict(state["optimizer"])
+
+
+def shift(x: torch.Tensor) -> torch.Tensor:
+    """Each image moved by up to SHIFT pixels in both directions, its edge repeated."""
+    padded = F.pad(x, [SHIFT] * 4, mode="replicate")
+    corners = torch.randint(2 * SHIFT + 1, (len(x), 2)).tolist()
+    return torch.stack([image[:, top : top + 32, left : left + 32] for image, (top, left) in zip(padded, corners)])
 
 
 @torch.no_grad()
@@ -56,31 +90,50 @@ def set_unit(classifier: DigitClassifier, images: torch.Tensor) -> None:
     classifier.digit.weight.mul_(unit)
 
 
-def shift(x: torch.Tensor) -> torch.Tensor:
-    """Each image moved by up to SHIFT pixels in both directions, its edge repeated."""
-    padded = F.pad(x, [SHIFT] * 4, mode="replicate")
-    corners = torch.randint(2 * SHIFT + 1, (len(x), 2)).tolist()
-    return torch.stack([image[:, top : top + 32, left : left + 32] for image, (top, left) in zip(padded, corners)])
+def train(run: RunDirectory, blocks: q3_samplers.Blocks, options: ClassifierOptions, device: torch.device) -> None:
+    """Train as `options` say, from run's checkpoint if there is one; then write classifier.pt, of 16 bits a number."""
+    torch.manual_seed(options.seed)
+    learner = Learner(options, blocks.train, device)
+    classifier = learner.classifier
+    training.fit(
+        learner,
+        run,
+        options,
+        device,
+        state=run.resume(options),
+        label={"dataset": blocks.train.name},
+        measure=lambda epoch: {"accuracy": measures.accuracy(classifier, blocks.valid)},
+    )
+    set_unit(classifier.eval(), learner.images)
+    path = run.folder / weights.CLASSIFIER.name
+    origin = {**to_record(options), "dataset": blocks.train.name}
+    del origin["data_file"]  # where it lay says nothing about the weights
+    weights.save(path, "classifier", classifier, origin, torch.float16)  # half the size; it names the same digits
+    classifier, _ = weights.load_classifier(path)
+    valid, test = (measures.accuracy(classifier, block) for block in (blocks.valid, blocks.test))
+    print(f"accuracy on the validation block {valid:.3f}, on the test block {test:.3f}; written to {path}")
 
 
 def _main(argv: list[str] | None) -> None:
-    parser = argparse.ArgumentParser(description="Train the classifier that judges question 3's images.")
-    parser.add_argument("--data-file", type=file_path, required=True, help="an SVHN .mat file; its first 80%% are trained on")
-    parser.add_argument("--epochs", type=positive_integer, default=14, help="passes over the training images (14)")
-    parser.add_argument("--seed", type=int, default=0, help="of weights, order and shifts (0)")
-    parser.add_argument("--out", type=file_path, default=weights.CLASSIFIER, help=f"where it goes ({weights.CLASSIFIER.name})")
-    how = parser.parse_args(argv)
-    try:
-        photos = q3_samplers.svhn(how.data_file)
-    except (OSError, ValueError) as error:
-        raise UserError(error) from error
-    blocks = q3_samplers.in_blocks(photos)
-    classifier = train(blocks.train.images, blocks.train.labels, how.epochs, how.seed)
-    origin = {"dataset": photos.name, "dataset_digest": photos.digest, "epochs": how.epochs, "seed": how.seed}
-    weights.save(how.out, "classifier", classifier, origin, torch.float16)  # half the size; it names the same digits
-    classifier, _ = weights.load_classifier(how.out)
-    valid, test = (measures.accuracy(classifier, block) for block in blocks[1:])
-    print(f"accuracy on valid {valid:.3f}, on test {test:.3f}; written to {how.out}")
+    presets = {"tuned": ClassifierOptions(), "handout": ClassifierOptions(preset="handout")}
+    named = parse(argv, "Train the classifier that judges question 3's images.", presets)
+    asked = new_options(named, presets)
+    device = training.choose_device(asked.device)
+    with RunDirectory(asked.run_dir) as run:
+        options = run.resumed(asked, named, device, lengthen=True) if asked.resume else None
+        path = (options or asked).data_file
+        if path is None:
+            raise UserError("name the images to train on by --data-file, an SVHN .mat file")
+        try:
+            blocks = q3_samplers.in_blocks(q3_samplers.svhn(path))
+        except (OSError, ValueError) as error:
+            raise UserError(error) from error
+        if options is None:
+            options = replace(asked, dataset_digest=blocks.train.digest)
+            run.begin(options, device)
+        elif blocks.train.digest != options.dataset_digest:
+            raise UserError(f"{run.folder} was trained on other images than {path} holds now; name them by --data-file")
+        train(run, blocks, options, device)
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from q3_solution import interpolate, interpolate_spherical, perturb
 EVALUATION_SEED = 2**31  # apart from the seeds people train with
 SAMPLES = 5000  # generated images that are measured
 REPEATS = 10  # of the sliced Wasserstein distance, with other images, places of patches and directions
-LATENTS = 32  # at which the effect of a dimension is averaged
+LATENTS = 64  # at which the effect of a dimension is averaged
 PAIRS = 200  # of latents, between which legibility is followed along a path
 
 
@@ -101,9 +101,15 @@ def dimensions(generator: Generator, epsilon: float, classifier: DigitClassifier
     )
 
 
-def walk(generator: Generator, which: list[int], steps: torch.Tensor, row: int = 0) -> torch.Tensor:
-    """One image with each dimension of `which` moved by each of `steps`: (which, steps, 3, 32, 32)."""
-    z = latents(generator, LATENTS)[row : row + 1]
+def clearest(generator: Generator, classifier: DigitClassifier) -> torch.Tensor:
+    """Of LATENTS draws from the prior, the one whose image the classifier is surest of, (1, z_dim)."""
+    z = latents(generator, LATENTS)
+    best = measures.look(classifier, images_of(generator, z)).probabilities.amax(1).argmax().item()
+    return z[int(best)].unsqueeze(0)
+
+
+def walk(generator: Generator, z: torch.Tensor, which: list[int], steps: torch.Tensor) -> torch.Tensor:
+    """The image of z (1, z_dim) with each dimension of `which` moved by each of `steps`: (which, steps, 3, 32, 32)."""
     return images_of(generator, torch.stack([perturb(z, step)[which, 0] for step in steps], dim=1))
 
 

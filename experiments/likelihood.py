@@ -1,4 +1,4 @@
-"""How well a VAE explains a data set: ELBO and log p(x) of every image, under the same noise at every call.
+"""How well a VAE explains digits: ELBO and log p(x) of each, by the same noise at every call on a device.
 
 Where x is (n, 784), any (n, ...) of 784 pixels does: it is flattened first.
 """
@@ -23,8 +23,8 @@ def elbo_of(model: VAE, x: torch.Tensor, eps: torch.Tensor) -> torch.Tensor:
 @torch.no_grad()
 def evaluate_elbo(model: VAE, x: torch.Tensor, batch_size: int = 1000) -> torch.Tensor:
     """The ELBO of each row of x (n, 784), by one sample, under the same noise at every call. Returns (n,), in nats."""
-    generator = torch.Generator().manual_seed(EVALUATION_SEED)
-    eps = torch.randn(1, len(x), model.latent_size, generator=generator).to(x.device)
+    generator = torch.Generator(x.device).manual_seed(EVALUATION_SEED)
+    eps = torch.randn(1, len(x), model.latent_size, generator=generator, device=x.device)
     return torch.cat([elbo_of(model, *rows) for rows in zip(x.split(batch_size), eps.split(batch_size, dim=1))])
 
 
@@ -42,7 +42,7 @@ def evaluate_log_likelihood(
     batches = torch.arange(len(x)).split(batch_size or max(1, DECODED_AT_ONCE // max(several)))
     parts = []
     for rows in tqdm(batches, desc="log p(x)", leave=False, disable=None):
-        generators = [torch.Generator().manual_seed(EVALUATION_SEED + row) for row in rows.tolist()]
+        generators = [torch.Generator(x.device).manual_seed(EVALUATION_SEED + row) for row in rows.tolist()]
         log_w = _log_weights_of_batch(model, x[rows.to(x.device)], max(several), generators)
         parts.append(torch.stack([log_mean_exp(log_w[:, :K]) for K in several], dim=1))
     log_p = torch.cat(parts)
@@ -60,8 +60,8 @@ def _log_weights_of_batch(model: VAE, x: torch.Tensor, num_samples: int, generat
     log_w = []
     for start in range(0, num_samples, DECODED_AT_ONCE):
         shape = (min(DECODED_AT_ONCE, num_samples - start), model.latent_size)
-        eps = [torch.randn(shape, generator=generator) for generator in generators]
-        log_w.append(log_importance_weights(log_likelihood, z_mean, z_logvar, torch.stack(eps).to(x.device)))
+        eps = [torch.randn(shape, generator=generator, device=x.device) for generator in generators]
+        log_w.append(log_importance_weights(log_likelihood, z_mean, z_logvar, torch.stack(eps)))
     return torch.cat(log_w, dim=1)
 
 

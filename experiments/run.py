@@ -18,7 +18,8 @@ from experiments.options import AnyOptions, Options, UserError, fields, from_rec
 
 CHECKPOINT = "checkpoint.pt"
 STARTED = ("options.json", "log.jsonl", CHECKPOINT)  # what training writes
-OWN = (*STARTED, "metrics.json", "curves.csv", "first_objective.pt", "generator.pt", "figures")  # what makes up a run
+RESULTS = ("metrics.json", "curves.csv", "first_objective.pt", "generator.pt", "classifier.pt", "figures")
+OWN = (*STARTED, *RESULTS)  # what makes up a run
 MOVING = "previous.moving"  # where a run is while it is moved aside
 
 
@@ -224,14 +225,17 @@ def load_plain(path: Path) -> dict[str, Any]:
 
 def versions(device: torch.device) -> dict[str, Any]:
     """The software and hardware a run depends on, for its record."""
-    gpu = torch.cuda.get_device_name(device) if device.type == "cuda" else None
+    gpu = device.type == "cuda"
     return {
         "python": platform.python_version(),
         "torch": torch.__version__,
         "numpy": np.__version__,
         "platform": platform.platform(),
         "device": str(device),
-        "gpu": gpu,
+        "gpu": torch.cuda.get_device_name(device) if gpu else None,
+        "cuda": torch.version.cuda if gpu else None,
+        "cudnn": torch.backends.cudnn.version() if gpu else None,
+        "tf32": torch.backends.cudnn.allow_tf32 if gpu else None,
         "threads": torch.get_num_threads(),
     }
 

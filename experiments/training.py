@@ -161,10 +161,16 @@ def first_not_finite(networks: Mapping[str, torch.nn.Module]) -> str | None:
 
 
 def choose_device(name: str) -> torch.device:
-    """The torch.device that `auto`, `cpu` or `cuda` stands for on this machine."""
+    """The torch.device that `auto`, `cpu` or `cuda` stands for on this machine.
+
+    On a GPU it also makes float32 mean float32 everywhere: by default convolutions there round to the 10 bits of TF32.
+    """
     if name == "cuda" and not torch.cuda.is_available():
         raise UserError("--device cuda: PyTorch sees no CUDA GPU here; use --device cpu")
-    return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
+    if name == "cpu" or not torch.cuda.is_available():
+        return torch.device("cpu")
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
+    return torch.device("cuda")
 
 
 def random_state(device: torch.device) -> dict[str, torch.Tensor]:

@@ -22,6 +22,7 @@ CHECKPOINT_SAMPLES = 2000
 
 def train(run: RunDirectory, blocks: q3_samplers.Blocks, options: WGANOptions, device: torch.device) -> None:
     """Train as `options` say, from run's checkpoint if it holds one; with a checkpoint, samples and measures of it."""
+    check_precision(options, device)
     torch.manual_seed(options.seed)
     learner = Learner(options, blocks.train.images.to(device))
     if (state := run.resume(options)) is None and options.initial_weights is not None:
@@ -45,6 +46,14 @@ def train(run: RunDirectory, blocks: q3_samplers.Blocks, options: WGANOptions, d
         measure=Checkpoint(run, learner, blocks).measure,
         export=save_generator,
     )
+
+
+def check_precision(options: WGANOptions, device: torch.device) -> None:
+    """UserError if the GPU has no products of the precision asked for, and would compute them by a slow detour."""
+    asked = options.precision == "bfloat16" and device.type == "cuda"
+    if asked and not torch.cuda.is_bf16_supported(including_emulation=False):
+        name = torch.cuda.get_device_name(device)
+        raise UserError(f"--precision bfloat16: {name} has no bfloat16 products; use --precision float32")
 
 
 class Checkpoint:

@@ -78,7 +78,7 @@ def perturbations(
         for x, y, dimension in zip(*points, which):
             right.annotate(f" {dimension}", (x, y), fontsize=8, color=colour)
     right.set(
-        xlabel=f"RMS change of the mean colour, pixels in [-1, 1], moved by {steps[-1]:+.2g}",
+        xlabel=f"RMS change of the mean colour (moved by {steps[-1]:+.2g})",
         ylabel="share of images that change their digit",
     )
     right.legend(frameon=False)

@@ -12,7 +12,7 @@ import torch
 import q3_samplers
 from experiments import weights
 from experiments.augmentation import augment
-from experiments.cuda_graph import captured
+from experiments.cuda_graph import cuda_graph, recorded
 from experiments.options import Options, UserError, file_path, fraction, option
 from experiments.training import average_decay_at, first_not_finite, learning_rate_at, set_learning_rate, update_average
 from model import Generator, ImageCritic
@@ -49,6 +49,9 @@ class WGANOptions(Options):
     h_dim: int = option(64, "channels of the widest layer of 16 x 16, in both networks")
     precision: str = option("float32", "of the networks' products in training", choices=("float32", "bfloat16"))
     augment: bool = option(True, "show the critic shifted and recoloured images")
+    graph: str = option(
+        "auto", "on a GPU, record a step and replay it, if that does the same", choices=("auto", "off"), scope="command"
+    )
     lazy_penalty: bool = option(False, "at one critic update a step, at the weight of them all")
     initial_weights: Path | None = option(None, "a checkpoint or generator to start from", file_path)
 
@@ -72,7 +75,7 @@ class Learner:
         self.generator_optimizer = self._adam(self.generator)
         self.critic_optimizer = self._adam(self.critic)
         self.decay = torch.zeros((), device=device)
-        self._recorded: Callable[[], dict[str, torch.Tensor]] | None = None
+        self._step: Callable[[], dict[str, torch.Tensor]] | None = None
 
     def _adam(self, network: torch.nn.Module) -> torch.optim.Adam:
         device = next(network.parameters()).device
@@ -96,10 +99,10 @@ class Learner:
     def advance(self, number: int) -> dict[str, torch.Tensor]:
         """Generator step `number`, on a GPU recorded at the first, then replayed. Returns what step returns."""
         self.set_rates(number - 1)
-        if self.images.device.type != "cuda":
-            return self.step()
-        self._recorded = self._recorded or captured(self.step, self.state_dict, self.images.device)
-        return self._recorded()
+        if self._step is None:
+            record = self.images.device.type == "cuda" and self.options.graph == "auto"
+            self._step = recorded(self.step, self.state_dict, self.images.device, cuda_graph) if record else self.step
+        return self._step()
 
     def set_rates(self, step: int) -> None:
         """Put the learning rates and the average's decay where step >= 0 wants them."""

@@ -10,9 +10,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import scipy.io
 import torch
 
 import q1_samplers
+import q3_samplers
 from experiments import exploration, vae, wgan
 
 torch.set_num_threads(1)  # as in the processes started below: the number of threads changes the last bits of a product
@@ -101,3 +103,13 @@ def gzipped(small_data):
         path.with_name(path.name + ".gz").write_bytes(gzip.compress(path.read_bytes()))
         path.unlink()
     return small_data
+
+
+@pytest.fixture(scope="session")
+def data_file(tmp_path_factory):
+    """The first images of the stand-in as a .mat file of SVHN's form."""
+    photos = q3_samplers.stand_in(500)
+    path = tmp_path_factory.mktemp("svhn") / "small.mat"
+    digits = photos.labels.numpy().astype(np.uint8)[:, None]
+    scipy.io.savemat(path, {"X": photos.images.permute(2, 3, 1, 0).numpy(), "y": np.where(digits == 0, 10, digits)})
+    return path

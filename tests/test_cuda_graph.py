@@ -1,11 +1,11 @@
-"""A recorded step: what its warm-up changes is put back in place."""
+"""A recorded step: used if it does what the step does, and whatever was tried before is put back in place."""
 
 import copy
 
 import pytest
 import torch
 
-from experiments.cuda_graph import captured, put_back
+from experiments.cuda_graph import cuda_graph, put_back, recorded
 
 
 class Toy:
@@ -22,7 +22,7 @@ class Toy:
         self.optimizer.zero_grad()
         loss.backward()
         self.optimizer.step()
-        return loss.detach()
+        return {"loss": loss.detach()}
 
     def state_dict(self):
         return {"network": self.network.state_dict(), "optimizer": self.optimizer.state_dict()}
@@ -57,11 +57,64 @@ def test_steps_are_put_back_in_place_as_if_they_had_not_been(steps_before):
     assert all(torch.equal(states[0][path], states[1][path]) for path in states[0])
 
 
+def faithful(step):
+    """Stands for a recording: it runs the step a few times, as recording does, and replays it."""
+    for _ in range(3):
+        step()
+    return step
+
+
+def that_raises(step):
+    step()
+    raise RuntimeError("operation not permitted when stream is capturing\nand more lines")
+
+
+def without_the_noise(step):
+    """A recording that repeats the noise it was recorded with."""
+    state = torch.get_rng_state()
+
+    def replay():
+        torch.set_rng_state(state)
+        torch.rand(1)
+        return step()
+
+    return replay
+
+
+def that_stands_still(step):
+    """A recording on copies of the weights: what is measured is right, but nothing moves."""
+    measured = step()
+    return lambda: measured
+
+
+@pytest.mark.parametrize("record", [faithful, that_raises, without_the_noise, that_stands_still])
+@pytest.mark.parametrize("steps_before", [0, 2])
+def test_a_recording_is_used_if_it_does_the_same_and_leaves_no_trace(record, steps_before, capsys):
+    """Whatever becomes of the recording, training ends in the same bits as without one."""
+    ends = []
+    for recording in (False, True):
+        toy = Toy()
+        for _ in range(steps_before):
+            toy.step()
+        step = recorded(toy.step, toy.state_dict, torch.device("cpu"), record) if recording else toy.step
+        losses = [step()["loss"].clone() for _ in range(3)]
+        ends.append([*losses, torch.get_rng_state(), *tensors(toy.state_dict()).values()])
+    assert all(map(torch.equal, *ends))
+    message = capsys.readouterr().err
+    assert message.count("\n") == (record is not faithful)
+    assert message == "" or "going on without" in message
+
+
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
-def test_captured_step_is_the_eager_one():
-    losses = []
-    for capture in (False, True):
+def test_cuda_graph_replays_the_step(capsys):
+    ends = []
+    for recording in (False, True):
         toy = Toy("cuda")
-        step = captured(toy.step, toy.state_dict, torch.device("cuda")) if capture else toy.step
-        losses.append(torch.stack([step().clone() for _ in range(5)]))
-    torch.testing.assert_close(*losses, rtol=1e-3, atol=1e-5)
+        toy.step()
+        device = torch.device("cuda")
+        step = recorded(toy.step, toy.state_dict, device, cuda_graph) if recording else toy.step
+        losses = [step()["loss"].clone() for _ in range(5)]
+        ends.append([*losses, torch.cuda.get_rng_state().float(), *tensors(toy.state_dict()).values()])
+    for eager, replayed in zip(*ends):
+        torch.testing.assert_close(replayed, eager, rtol=1e-3, atol=1e-5)
+    assert capsys.readouterr().err == ""  # it was recorded

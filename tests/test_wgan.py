@@ -11,7 +11,6 @@ import sys
 import time
 from dataclasses import asdict, replace
 
-import numpy as np
 import pytest
 import scipy.io
 import torch
@@ -34,16 +33,6 @@ def options(**changed):
 
 
 NO_IMAGES = torch.zeros(8, 3, 32, 32, dtype=torch.uint8)
-
-
-@pytest.fixture(scope="session")
-def data_file(tmp_path_factory):
-    """The first images of the stand-in as a .mat file of SVHN's form."""
-    photos = q3_samplers.stand_in(500)
-    path = tmp_path_factory.mktemp("svhn") / "small.mat"
-    digits = photos.labels.numpy().astype(np.uint8)[:, None]
-    scipy.io.savemat(path, {"X": photos.images.permute(2, 3, 1, 0).numpy(), "y": np.where(digits == 0, 10, digits)})
-    return path
 
 
 @pytest.fixture
@@ -461,7 +450,9 @@ def test_dimensions_are_known_by_what_they_do():
     brightness = 0.05 * z[:, 0] + 0.1 * z[:, 2]
     expected = [((brightness <= 0) & (brightness + step > 0)).float().mean().item() for step in (0.1, 0, 0.2)]
     assert found.digit.tolist() == pytest.approx(expected)
-    moved = exploration.walk(Known(), [2, 1], torch.tensor([-1.0, 0.0, 1.0]))
+    sure = torch.softmax(100 * brightness.unsqueeze(1) * (torch.arange(10) == 1), 1).amax(1)
+    assert torch.equal(exploration.clearest(Known(), Brightness())[0], z[sure.argmax()])
+    moved = exploration.walk(Known(), z[:1], [2, 1], torch.tensor([-1.0, 0.0, 1.0]))
     assert moved.shape == (2, 3, 3, 32, 32)
     torch.testing.assert_close(moved[0, 2] - moved[0, 0], torch.full((3, 32, 32), 0.2))
     assert torch.equal(moved[1, 0], moved[0, 1])
@@ -568,16 +559,41 @@ def test_a_state_from_another_device_fits_this_one():
 
 
 @needs_gpu
-def test_recorded_steps_are_the_eager_ones():
-    images = q3_samplers.stand_in(100).images.cuda()
-    results = []
-    for eager in (False, True):
+@pytest.mark.parametrize("steps_before", [0, 3])
+def test_recorded_steps_leave_the_state_that_eager_ones_do(steps_before, capsys):
+    """Weights, moments, average, random state; along a cosine, with slopes above 1, from the start or a checkpoint."""
+    images, ends = q3_samplers.stand_in(100).images.cuda(), []
+    for graph in ("off", "auto"):
         torch.manual_seed(0)
-        learner = wgan.Learner(options(schedule="constant"), images)
-        if eager:
-            learner._recorded = learner.step
-        results.append(torch.stack([torch.stack([*learner.advance(n).values()]) for n in range(1, 6)]))
-    torch.testing.assert_close(results[0], results[1], rtol=0.02, atol=0.02)
+        learner = wgan.Learner(options(graph=graph, generator_steps=12, learning_rate=1e-3), images)
+        with torch.no_grad():
+            for parameter in learner.critic.parameters():
+                parameter *= 3  # so that the penalty has something to do
+        if steps_before:
+            eager = wgan.Learner(options(graph="off", generator_steps=12, learning_rate=1e-3), images)
+            eager.load_state_dict(learner.state_dict())
+            torch.cuda.manual_seed(1)
+            for number in range(1, steps_before + 1):
+                eager.advance(number)
+            learner.load_state_dict(eager.state_dict())
+        torch.cuda.manual_seed(2)
+        measured = [[*map(float, learner.advance(steps_before + number).values())] for number in range(1, 8)]
+        ends.append((torch.tensor(measured), tensors(learner.state_dict()), torch.cuda.get_rng_state()))
+    (measured, state, randomness), (replayed, replayed_state, replayed_randomness) = ends
+    assert measured[:, 1].max() > 0.01
+    torch.testing.assert_close(replayed, measured, rtol=0.02, atol=0.02)
+    for path, tensor in state.items():
+        torch.testing.assert_close(replayed_state[path], tensor, rtol=0.05, atol=0.02, msg=path)
+    assert torch.equal(replayed_randomness, randomness)
+    assert capsys.readouterr().err == ""  # it was recorded
+
+
+@needs_gpu
+def test_bfloat16_is_refused_where_it_is_emulated(q3, tmp_path, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: including_emulation)
+    code, _, err = q3("train", "--run-dir", tmp_path / "run", *TINY, "--device", "cuda", "--precision", "bfloat16")
+    assert (code, err.count("\n")) == (2, 1)
+    assert "has no bfloat16 products" in err
 
 
 @needs_gpu

@@ -1,0 +1,63 @@
+"""The classifier that judges: it learns, in a unit of its own, and its command writes a file that judges."""
+
+import json
+
+import pytest
+import torch
+
+from experiments import classifier, measures, weights
+from experiments.classifier import ClassifierOptions, Learner, set_unit, shift
+from experiments.options import command
+from q3_samplers import scale, stand_in
+
+CPU = torch.device("cpu")
+
+
+def test_it_learns_the_digits_it_is_shown():
+    """Upright strokes are 1, level ones 7: after 40 steps it names most."""
+    torch.manual_seed(0)
+    photos = stand_in(64)
+    images = torch.randint(60, photos.images.shape, dtype=torch.uint8)
+    images[:32, :, :, 12:20] += 150
+    images[32:, :, 12:20] += 150
+    photos = photos._replace(images=images, labels=torch.tensor([1] * 32 + [7] * 32))
+    learner = Learner(ClassifierOptions(epochs=10, batch_size=16), photos, CPU)
+    losses = [learner.advance(epoch)["cross_entropy"] for epoch in range(1, 11)]
+    assert losses[0] > 2 * losses[-1]
+    assert measures.accuracy(learner.classifier, photos) > 0.9
+
+
+def test_shifts_stay_within_two_pixels_and_repeat_the_edge():
+    torch.manual_seed(0)
+    x = torch.arange(32.0).expand(64, 3, 32, 32)
+    moved = shift(x)
+    offsets = moved[:, 0, 16, 16] - 16
+    assert set(offsets.tolist()) == {-2, -1, 0, 1, 2}
+    assert moved.min() == 0
+    assert moved.max() == 31
+
+
+def test_unit_is_that_of_the_training_images_and_no_digit_changes():
+    torch.manual_seed(0)
+    network, images = classifier.DigitClassifier().eval(), stand_in(100).images
+    before = network(scale(images))
+    set_unit(network, images)
+    assert network.features(scale(images)).square().mean().item() == pytest.approx(1, rel=1e-5)
+    torch.testing.assert_close(network(scale(images)), before, rtol=1e-4, atol=1e-5)
+
+
+def test_command_writes_a_classifier_and_goes_on_where_it_was(data_file, tmp_path, capsys):
+    def run(name, *arguments):
+        argv = ["--run-dir", tmp_path / name, "--data-file", data_file, "--batch-size", 200, *arguments]
+        return command(classifier._main, [*map(str, argv)])
+
+    assert run("whole", "--epochs", 2, "--schedule", "constant") == 0
+    assert "accuracy on the validation block" in capsys.readouterr().out
+    assert run("parts", "--epochs", 1, "--schedule", "constant") == 0
+    assert run("parts", "--epochs", 2, "--resume") == 0
+    whole, parts = (weights.load_classifier(tmp_path / name / "classifier.pt")[0].state_dict() for name in ("whole", "parts"))
+    assert all(torch.equal(whole[name], parts[name]) for name in whole)
+    log = [json.loads(line) for line in (tmp_path / "whole" / "log.jsonl").read_text().splitlines()]
+    assert [entry["epoch"] for entry in log] == [1, 2]
+    assert command(classifier._main, ["--run-dir", str(tmp_path / "none")]) == 2
+    assert "--data-file" in capsys.readouterr().err
