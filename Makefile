@@ -6,7 +6,7 @@ SVHN_FILE ?=
 GAN_STEPS ?=
 BIN := .venv/bin
 
-.PHONY: report test lint
+.PHONY: report test lint notebook
 
 report: .venv/ready
 	@$(BIN)/python -m report --data-dir "$(DATA_DIR)" \
@@ -17,6 +17,9 @@ test: .venv/ready
 
 lint: .venv/ready
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
+
+notebook: .venv/ready  # after a change to a module that vae.ipynb carries a copy of
+	@$(BIN)/python -m tests.refresh_notebook
 
 .venv/ready: requirements.txt requirements-dev.txt requirements-offline.txt constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit("error: Python %d.%d is too old, 3.10 is the least; make PYTHON=..." % sys.version_info[:2] if sys.version_info < (3, 10) else 0)'

@@ -1,4 +1,7 @@
-"""How well a VAE explains digits: ELBO and log p(x) of each, by the same noise at every call on a device."""
+"""How well a VAE explains digits: ELBO and log p(x) of each, by the same noise at every call on a device.
+
+Where x is (n, 784), any (n, ...) of 784 pixels does: it is flattened first.
+"""
 
 import torch
 from tqdm import tqdm
@@ -12,6 +15,7 @@ EVALUATION_SEED = 2**31  # evaluation noise is the same for every run, and apart
 
 def elbo_of(model: VAE, x: torch.Tensor, eps: torch.Tensor) -> torch.Tensor:
     """The ELBO of digits x (batch, 784) by noise eps (S, batch, latent_size). Returns (batch,), in nats."""
+    x = x.flatten(1)
     z_mean, z_logvar = model.encode(x)
     return elbo(lambda z: log_likelihood_bernoulli_logits(model.decode(z), x), z_mean, z_logvar, eps)
 
@@ -47,6 +51,7 @@ def evaluate_log_likelihood(
 
 def _log_weights_of_batch(model: VAE, x: torch.Tensor, num_samples: int, generators: list[torch.Generator]) -> torch.Tensor:
     """log w_k of x (batch, 784), (batch, K), taken a part at a time, so that memory does not grow with K."""
+    x = x.flatten(1)
     z_mean, z_logvar = model.encode(x)
 
     def log_likelihood(z: torch.Tensor) -> torch.Tensor:

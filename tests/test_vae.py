@@ -98,6 +98,14 @@ def test_elbo_is_below_log_likelihood_and_both_ignore_the_batch_size():
         torch.testing.assert_close(likelihood.evaluate_log_likelihood(model, x, 200, batch_size), log_p, rtol=1e-5, atol=0)
 
 
+def test_images_give_what_their_rows_of_pixels_give():
+    model, x = sharp_vae(5).float(), (randn(9, 784) > 1).float()
+    images = x.view(9, 1, 28, 28)
+    assert torch.equal(likelihood.evaluate_elbo(model, images), likelihood.evaluate_elbo(model, x))
+    log_p = [likelihood.evaluate_log_likelihood(model, either, 50) for either in (images, x)]
+    assert torch.equal(*log_p)
+
+
 def test_memory_does_not_grow_with_the_number_of_samples():
     model, x = sharp_vae(2).float(), (randn(2, 784) > 1).float()
     decoded = []
