@@ -56,6 +56,9 @@ def main(arguments=None):
             write_results(options.gradescope, 0, [f"could not be graded: {problem}"])
         print(f"error: {problem}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print("interrupted" + (": the same command goes on from here" if options.out else ""), file=sys.stderr)
+        return 130
     if options.gradescope:
         write_gradescope(options.gradescope, grades)
     print("\n".join(table(grades)))

@@ -1,6 +1,7 @@
-"""What the log-likelihoods and log_mean_exp of question 1 are asked: float32 inputs drawn anew, values from torch.distributions in float64.
+"""What the log-likelihoods and log_mean_exp of question 1 are asked, against torch.distributions in float64.
 
-Whatever is drawn, a right function passes and a classic mistake does not: inputs keep away from where both agree.
+Inputs are float32 and drawn anew for each grading. Whatever is drawn, a right function passes and a classic mistake does not:
+they keep away from where both agree.
 """
 
 import math

@@ -2,8 +2,6 @@
 
 import hashlib
 import json
-import os
-import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor, as_completed
@@ -92,6 +90,7 @@ class Course:
     def __init__(self, found, out, checks, limits):
         self.found, self.out, self.checks, self.limits = found, Path(out), checks, limits
         self.graders, self.mine, self.records, self.began = [], threading.local(), {}, time.monotonic()
+        self.stopped = False  # by the user: what is being graded then is not kept
         (self.out / "grades").mkdir(parents=True, exist_ok=True)
 
     def grade_all(self, jobs):
@@ -106,14 +105,12 @@ class Course:
                 self.progress(done, len(waiting), future.result())
             pool.shutdown()
         except KeyboardInterrupt:
+            self.stopped = True
             pool.shutdown(wait=False, cancel_futures=True)
+            raise
+        finally:
             self.close()
             self.write_summary()
-            print("interrupted: the same command goes on from here", file=sys.stderr)
-            sys.stdout.flush()
-            os._exit(130)  # without waiting for what is being graded
-        self.close()
-        self.write_summary()
         return [self.records[name] for name in self.found]
 
     def already_graded(self, name):
@@ -140,6 +137,8 @@ class Course:
             done = failed(name, mark, "not readable", str(problem), self.checks)
         except (GraderError, Exception) as problem:
             done = failed(name, mark, AGAIN, f"the grading itself failed: {type(problem).__name__}: {problem}", self.checks)
+        if self.stopped:
+            return done
         self.records[name] = done
         write_whole(self.kept(name), json.dumps(done))
         write_whole(self.out / f"{file_name(name)}.html", pages.feedback(done))

@@ -10,13 +10,18 @@ import torch
 
 from .checks import CHECKS, FILES
 from .judge import Lost, raised
+from .one_by_one import OneByOne
 from .processes import DUMPABLE, prctl
-from .sessions import OneByOne, TooSlow, Worker
+from .sessions import TooSlow, Worker
 from .submission import collect
 
 MISSING = "the function is missing"
 TIME_LIMIT, TOTAL_LIMIT = 10.0, 120.0  # seconds for a call, and for all of a submission
 IMPATIENT = 0.1  # of the limit is what a function has left for each further call, once it has used up a whole one
+
+
+class NotThere(Exception):
+    """There is no function to call; the message says why."""
 
 
 class Grades(NamedTuple):
@@ -82,9 +87,9 @@ class Grading:
         self.status, self.file, self.unusable = "graded", None, None
 
     def run(self, path, checks):
+        self.notes += collect(path, self.worker.files)
         if self.worker.process is None:
             self.worker.start()
-        self.notes += collect(path, self.worker.files)
         self.worker.empty_folder()
         try:
             for file in FILES:
@@ -111,7 +116,7 @@ class Grading:
             try:
                 self.lost[check.name] = None
                 check.run(self.asker(check, file), inputs(check, self.seed))
-            except Lost as reason:
+            except (Lost, NotThere) as reason:
                 self.lost[check.name] = str(reason)
                 if isinstance(reason, TooSlow):
                     self.slow.add(check.function)
@@ -125,7 +130,7 @@ class Grading:
         def ask(*tensors, **asked):
             self.load(file)
             if check.function not in self.file.defined:
-                raise Lost(MISSING)
+                raise NotThere(MISSING)
             if self.left() <= 0:
                 raise TooSlow(f"not tried: a whole grading may take {self.total_limit:g} seconds")
             seconds = self.time_limit * (IMPATIENT if check.function in self.slow else 1)
@@ -140,8 +145,8 @@ class Grading:
     def load(self, file):
         """Have the file loaded, unless it is or cannot be."""
         if self.unusable:
-            raise Lost(self.unusable)
-        if self.file and not self.file.ended:
+            raise NotThere(self.unusable)
+        if self.file and self.file.alive():
             return
         functions = sorted({check.function for check in CHECKS if check.file == file})
         with contextlib.suppress(TooSlow):
@@ -157,4 +162,4 @@ class Grading:
         if self.file.ended:
             self.note(f"{file} {self.file.ended}")
             self.unusable, self.status = f"{file} could not be loaded", "does not import"
-            raise Lost(self.unusable)
+            raise NotThere(self.unusable)

@@ -47,7 +47,7 @@ def write_gradescope(path, grades):
     """The marks as results.json."""
     tests, notes = [], list(grades.notes)
     for _, function, _, _, checks in by_function(grades):
-        notes += [f"{function}: remark: {sentence}" for cost, _, sentence in reasons(grades, checks) if cost == "remark"]
+        notes += [f"{function}: {sentence}" for cost, _, sentence in reasons(grades, checks) if cost == "remark"]
         for check in (check for check in checks if check.marks):
             marks = {"score": grades.marks(check), "max_score": check.marks}
             tests.append({"name": check.name, **marks, "output": grades.lost[check.name] or "right", "visibility": "visible"})
@@ -55,7 +55,7 @@ def write_gradescope(path, grades):
 
 
 def write_results(path, score, notes, seconds=0.0, tests=()):
-    """Put results.json in place as a whole, under a name until then that nobody knows, whatever has been put there meanwhile."""
+    """Put results.json in place as a whole, whatever has been put there meanwhile."""
     results = {"score": score, "execution_time": round(seconds, 3), "output": "\n".join(notes), "visibility": "visible"}
     write_whole(path, json.dumps({**results, "tests": list(tests)}, indent=2))
 

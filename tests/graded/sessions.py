@@ -91,6 +91,8 @@ class Worker:
 
     def end_file(self, patience=0.0):
         """End every process of the submission; how the one that loaded the file ended, if it did by itself."""
+        if self.control is None:  # the worker has been stopped, and its processes with it
+            return None
         with contextlib.suppress(OSError, EOFError, ValueError):
             wire.send(self.control, wire.pack({"patience": patience}))
             return wire.unpack(wire.receive(self.control, time.monotonic() + 30))[0]["ended"]
@@ -105,7 +107,8 @@ class Worker:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self.process.wait(GRACE * 10)
             self.process.kill()
-            self.process.communicate()
+            self.process.wait()
+            self.process.stderr.close()
         self.control = self.process = self.user = None
 
     def close(self):
@@ -134,6 +137,15 @@ class LoadedFile:
             self.problem = loaded["problem"] and tuple(map(str, loaded["problem"]))
         except (KeyError, TypeError) as problem:
             raise ValueError("no answer") from problem
+
+    def alive(self):
+        """Whether it can be asked; one function may have ended it for those after."""
+        if self.ended:
+            return False
+        with contextlib.suppress(BlockingIOError, InterruptedError):
+            self.connection.setblocking(False)
+            return self.connection.recv(1, socket.MSG_PEEK) != b""
+        return True
 
     def close(self, sentence=None, patience=0.0):
         """End it with all of its processes; why it is of no more use, unless it is done with."""
@@ -210,48 +222,3 @@ def environment(work):
         "TMPDIR": str(work),
         "MPLCONFIGDIR": str(work / "matplotlib"),
     }
-
-
-class OneByOne(Worker):
-    """The same where there is no fork: an interpreter for each call, slower, and without a limit on memory."""
-
-    def start(self):
-        self.empty_folder()
-
-    def load(self, file, functions, time_limit, seconds):
-        self.empty_folder()
-        return LoadedOnce(self, load_request(self.files, file, functions, time_limit))
-
-    def end_file(self, patience=0.0):
-        """Nothing runs between calls."""
-
-
-class LoadedOnce:
-    """A file that is loaded for each call again."""
-
-    def __init__(self, worker, request):
-        self.worker, self.functions, self.ended = worker, request.pop("functions"), None
-        self.request, self.missing, self.problem, self.defined = request, [], None, []
-        header, _ = self.run({"function": None}, [], request["time_limit"])
-        self.defined, self.missing, self.problem = header["defined"], header["missing"], header["problem_of_file"]
-
-    def run(self, request, tensors, seconds):
-        command = [sys.executable, "-B", str(WORKER), "once"]
-        payload = wire.pack({**request, "load": self.request, "functions": self.functions}, tensors)
-        options = {"cwd": self.worker.work, "env": environment(self.worker.work), "start_new_session": True}
-        try:
-            done = subprocess.run(command, input=payload, capture_output=True, timeout=START + seconds, **options)
-        except subprocess.TimeoutExpired:
-            raise TooSlow(f"gave no answer within {seconds:g} seconds") from None
-        if not done.stdout:
-            raise Lost(f"ended the whole process, exit code {done.returncode}")
-        return wire.unpack(done.stdout)
-
-    def ask(self, function, request, tensors, seconds):
-        try:
-            return Answer.read(*self.run({**request, "function": function}, tensors, seconds))
-        except ValueError:
-            raise Lost("wrote what is no answer") from None
-
-    def close(self):
-        """Nothing is left open."""

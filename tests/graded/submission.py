@@ -12,7 +12,7 @@ from pathlib import Path, PurePosixPath
 from .checks import FILES
 from .notebook import functions_of, sources
 
-MOST_BYTES = 100 * 2**20  # of all files of a submission together
+MOST_BYTES = 50 * 2**20  # of all files of a submission together
 MOST_FILES = 5000
 
 
