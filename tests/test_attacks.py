@@ -299,6 +299,8 @@ CRASHES = [
     "os.kill(os.getpid(), 11)",
     "os.kill(os.getppid(), 9)",
     "raise MemoryError",
+    "[(os.mkdir('d'), os.chdir('d')) for _ in range(1500)]",
+    "os.mkdir('d'), open('d/f', 'w'), os.chmod('d', 0), os.chmod('.', 0)",
     "while True: pass",
 ]
 

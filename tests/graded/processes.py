@@ -5,6 +5,7 @@ All of it is done by the worker. What the system does not offer is left out; REA
 
 import contextlib
 import ctypes
+import itertools
 import math
 import os
 import signal
@@ -160,3 +161,26 @@ def descendants():
         known.update(new)
         found += new
     return found
+
+
+def remove(folder):
+    """Remove a folder, however deep it is and whatever its modes: shutil.rmtree recurses, and fails a thousand folders down.
+
+    What is in a subfolder is moved up, so that no path ever gets long. What cannot be removed is left.
+    """
+    names, done = itertools.count(), False
+    while not done:
+        done = True
+        with contextlib.suppress(OSError), os.scandir(folder) as entries:
+            for entry in list(entries):
+                with contextlib.suppress(OSError):
+                    if not entry.is_dir(follow_symlinks=False):
+                        os.unlink(entry.path)
+                    else:
+                        os.chmod(entry.path, 0o700)
+                        for name in os.listdir(entry.path):
+                            os.rename(os.path.join(entry.path, name), os.path.join(folder, f".{next(names)}"))
+                        os.rmdir(entry.path)
+                    done = False
+    with contextlib.suppress(OSError):
+        os.rmdir(folder)

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from . import wire
 from .judge import Answer, Lost, plain
+from .processes import remove
 
 WORKER = Path(__file__).with_name("worker.py")
 START = 60  # seconds that a worker may take to import torch
@@ -62,7 +63,7 @@ class Worker:
 
     def empty_folder(self):
         """An empty folder for what the submission writes, with the fonts that matplotlib would else look for, for seconds."""
-        shutil.rmtree(self.work, ignore_errors=True)
+        remove(self.work)
         self.work.mkdir()
         fonts = list(Path.home().glob(".cache/matplotlib/fontlist-*.json"))
         if fonts:
@@ -113,7 +114,7 @@ class Worker:
 
     def close(self):
         self.stop()
-        shutil.rmtree(self.scratch, ignore_errors=True)
+        remove(self.scratch)
 
 
 class LoadedFile:

@@ -11,6 +11,7 @@ from pathlib import Path, PurePosixPath
 
 from .checks import FILES
 from .notebook import functions_of, sources
+from .processes import remove
 
 MOST_BYTES = 50 * 2**20  # of all files of a submission together
 MOST_FILES = 5000
@@ -23,7 +24,7 @@ class SubmissionError(Exception):
 def collect(source, target):
     """Copy the submission to the folder `target`, q1_solution.py and q2_solution.py at its top; notes on what was left out."""
     source = Path(source)
-    shutil.rmtree(target, ignore_errors=True)
+    remove(target)
     with tempfile.TemporaryDirectory(prefix="graded-") as scratch:
         if source.is_dir():
             folder = locate(source, Path(scratch))

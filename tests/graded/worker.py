@@ -8,7 +8,6 @@ three on a socket of its own. Where there is no fork, the judge starts one worke
 import contextlib
 import gc
 import os
-import shutil
 import socket
 import sys
 from pathlib import Path
@@ -26,6 +25,7 @@ from graded.processes import (  # noqa: E402
     end_descendants,
     enter,
     prctl,
+    remove,
     silence,
     user_for_submissions,
 )
@@ -54,7 +54,7 @@ def serve(control, scratch):
                 leave_after(start_file, connection, scratch, user, request)
             os.close(connection)
     end_descendants(user)
-    shutil.rmtree(Path(scratch).parent, ignore_errors=True)
+    remove(Path(scratch).parent)
 
 
 def leave_after(job, *arguments):
