@@ -3,8 +3,7 @@
 import contextlib
 import json
 import os
-import subprocess
-import sys
+import signal
 import textwrap
 import time
 from pathlib import Path
@@ -16,8 +15,8 @@ from graded.report import table, write_gradescope
 
 HERE = Path(__file__).parent
 RIGHT_Q2 = (HERE / "submissions" / "vectorised" / "q2_solution.py").read_text()
-ASKED = [check for check in CHECKS if check.function in ("log_mean_exp", "vf_wasserstein_distance")]
-RESULTS = "/results.json"
+TITLES = ("values", "one number per row", "one number")
+ASKED = [c for c in CHECKS if c.function in ("log_mean_exp", "vf_wasserstein_distance") and c.title in TITLES]
 
 # The text of a q1_solution.py, and what it may have: one mark where it returns one number for each row, as it should.
 ATTACKS = {
@@ -246,12 +245,12 @@ def test_attack_gains_nothing_and_costs_others_nothing(grader, tmp_path, attack)
     marks = {check.function: 0 for check in ASKED}
     for check in ASKED:
         marks[check.function] += grades.marks(check)
-    assert marks == {"log_mean_exp": deserved, "vf_wasserstein_distance": 2}, grades
+    assert marks == {"log_mean_exp": deserved, "vf_wasserstein_distance": 1.5}, grades
     lines = table(grades)
     assert sum("28 / 28" in line or line.startswith("total") for line in lines) == 1
     assert all(line.isprintable() and len(line) < 400 for line in lines)
     write_gradescope(tmp_path / "results.json", grades)
-    assert json.loads((tmp_path / "results.json").read_text())["score"] == deserved + 2
+    assert json.loads((tmp_path / "results.json").read_text())["score"] == deserved + 1.5
 
 
 DAEMON = """
@@ -281,14 +280,14 @@ def test_process_left_behind_is_gone_before_the_results_are_written(grader, tmp_
     assert started.exists(), "the attack did not take place"
     assert not Path("/proc", started.read_text()).exists()
     time.sleep(0.1)
-    assert json.loads(results.read_text())["score"] == 2
+    assert json.loads(results.read_text())["score"] == 1.5
 
 
 def test_folder_in_the_place_of_the_results_is_replaced(grader, tmp_path):
     (tmp_path / "results.json").mkdir()
     (tmp_path / "results.json" / "file").touch()
     write_gradescope(tmp_path / "results.json", grader.grade(submit(tmp_path / "theirs", ""), checks=ASKED))
-    assert json.loads((tmp_path / "results.json").read_text())["score"] == 2
+    assert json.loads((tmp_path / "results.json").read_text())["score"] == 1.5
     assert [path.name for path in tmp_path.iterdir() if path.name != "theirs"] == ["results.json"]
 
 
@@ -316,11 +315,16 @@ def test_no_crash_leaves_files_in_the_temporary_folder(tmp_path, monkeypatch):
             grader.grade(submit(tmp_path / "theirs", text), time_limit=0.3, total_limit=5, checks=ASKED[:1])
     assert list((tmp_path / "temporary").iterdir()) == []
     submit(tmp_path / "theirs", f"import time\nopen({str(tmp_path / 'loading')!r}, 'w')\ntime.sleep(60)\n")
-    judge = subprocess.Popen([sys.executable, "-m", "tests.graded", str(tmp_path / "theirs")], cwd=HERE.parent)
+    judge = os.fork()
+    if judge == 0:
+        try:
+            grading.grade(tmp_path / "theirs")
+        finally:
+            os._exit(1)
     wait_until((tmp_path / "loading").exists)
     assert list((tmp_path / "temporary").iterdir())
-    judge.kill()
-    judge.wait()
+    os.kill(judge, signal.SIGKILL)
+    os.waitpid(judge, 0)
     wait_until(lambda: not list((tmp_path / "temporary").iterdir()))
 
 

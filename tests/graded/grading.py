@@ -90,7 +90,6 @@ class Grading:
         self.notes += collect(path, self.worker.files)
         if self.worker.process is None:
             self.worker.start()
-        self.worker.empty_folder()
         try:
             for file in FILES:
                 self.grade_file(file, [check for check in checks if check.file == file])

@@ -169,6 +169,8 @@ def remove(folder):
     What is in a subfolder is moved up, so that no path ever gets long. What cannot be removed is left.
     """
     names, done = itertools.count(), False
+    with contextlib.suppress(OSError):
+        os.chmod(folder, 0o700)
     while not done:
         done = True
         with contextlib.suppress(OSError), os.scandir(folder) as entries:

@@ -75,6 +75,8 @@ class Worker:
 
     def load(self, file, functions, time_limit, seconds):
         """A file of the submission, loaded in a process of its own; one that has ended meanwhile is started again."""
+        self.end_file()
+        self.empty_folder()
         for attempt in (1, 2):
             ours, theirs = socket.socketpair()
             request = {"load": load_request(self.files, file, functions, time_limit), "seconds": seconds + 60}
