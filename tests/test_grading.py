@@ -386,7 +386,7 @@ def test_pytest_prints_the_table_and_loads_none_of_a_submissions_tests(tmp_path,
     assert "Q1.5  kl_gaussian_gaussian_mc              2 / 4" in result.stdout
     assert "26 / 28" in result.stdout
     (line,) = [line for line in result.stdout.splitlines() if "many samples: " in line]
-    assert "8 rows of 100 dimensions, 500 samples" in line and "looks like the sign of log p" in line
+    assert "8 rows of 100 dimensions, 200 samples" in line and "looks like the sign of log p" in line
     assert "Traceback" not in result.stdout and "FAILURES" not in result.stdout
     assert json.loads((tmp_path / "results.json").read_text())["score"] == 26
     monkeypatch.chdir(tmp_path)

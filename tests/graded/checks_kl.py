@@ -97,24 +97,24 @@ def mc_compare(tried, result, arguments, samples, num_samples):
 
 def mc_values(ask, rng):
     """Eight rows, so that a seed set inside the function is not close to all of them by chance."""
-    arguments, calls = wide_and_tight(rng, 8, 3), 300
+    arguments, calls = wide_and_tight(rng, 8, 3), 200
     tried = f"8 rows of 3, the default of 1 sample, mean of {calls} calls"
     mc_compare(tried, numbers(tried, ask(*arguments, calls=calls), 8).mean(0), arguments, calls, 1)
 
 
 def mc_many(ask, rng):
     arguments = wide_and_tight(rng, 8, 100)
-    mc_compare("8 rows of 100 dimensions, 500 samples", ask(*arguments, num_samples=500), arguments, 500, 500)
+    mc_compare("8 rows of 100 dimensions, 200 samples", ask(*arguments, num_samples=200), arguments, 200, 200)
 
 
 def mc_spread(ask, rng):
     """An average of 25 samples spreads a fifth as much as one sample; twice that is allowed, and hardly any spread is not.
 
-    The standard deviation of 200 calls is itself known to 5 percent or so, and a z drawn too wide spreads three times as much.
+    The standard deviation of 100 calls is itself known to 7 percent or so, and a z drawn too wide spreads three times as much.
     """
     arguments = wide_and_tight(rng, 1, 3, 1.2, 1.4)
-    tried = "the spread of 200 calls with num_samples=25"
-    got = float(numbers(tried, ask(*arguments, calls=200, num_samples=25), 1).std())
+    tried = "the spread of 100 calls with num_samples=25"
+    got = float(numbers(tried, ask(*arguments, calls=100, num_samples=25), 1).std())
     expected = float(mc_stderr(*arguments)[0] / 5)
     if 0.1 * expected <= got <= 2 * expected:
         return

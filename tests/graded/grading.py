@@ -17,7 +17,7 @@ from .submission import collect
 
 MISSING = "the function is missing"
 TIME_LIMIT, TOTAL_LIMIT = 10.0, 120.0  # seconds for a call, and for all of a submission
-IMPATIENT = 0.1  # of the limit is what a function has left for each further call, once it has used up a whole one
+IMPATIENT = 0.2  # of the limit is what a function has left for each further call, once it has used up a whole one
 
 
 class NotThere(Exception):
