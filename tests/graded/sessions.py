@@ -104,15 +104,16 @@ class Worker:
 
     def stop(self):
         """Let the worker end by itself, with what it has started, as it does when nobody is on the line; then make sure."""
-        if self.control:
-            self.control.close()
-        if self.process:
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                self.process.wait(GRACE * 10)
-            self.process.kill()
-            self.process.wait()
-            self.process.stderr.close()
+        control, process = self.control, self.process  # taken first, since another thread may stop it, too
         self.control = self.process = self.user = None
+        if control:
+            control.close()
+        if process:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(GRACE * 10)
+            process.kill()
+            process.wait()
+            process.stderr.close()
 
     def close(self):
         self.stop()
