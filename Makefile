@@ -1,4 +1,5 @@
 # Two commands for everything: `make report` answers the questions, `make test` runs the tests. Both set up .venv first.
+# `make autograder.zip` packs the graded suite for Gradescope.
 
 PYTHON ?= python3
 DATA_DIR ?= data
@@ -6,7 +7,7 @@ SVHN_FILE ?=
 GAN_STEPS ?=
 BIN := .venv/bin
 
-.PHONY: report test lint notebook
+.PHONY: report test lint notebook autograder.zip
 
 report: .venv/ready
 	@$(BIN)/python -m report --data-dir "$(DATA_DIR)" \
@@ -20,6 +21,9 @@ lint: .venv/ready
 
 notebook: .venv/ready  # after a change to a module that vae.ipynb carries a copy of
 	@$(BIN)/python -m tests.refresh_notebook
+
+autograder.zip:
+	@$(PYTHON) -m tests.graded.gradescope.pack $@
 
 .venv/ready: requirements.txt requirements-dev.txt requirements-offline.txt constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit("error: Python %d.%d is too old, 3.10 is the least; make PYTHON=..." % sys.version_info[:2] if sys.version_info < (3, 10) else 0)'

@@ -101,11 +101,11 @@ def dimensions(generator: Generator, epsilon: float, classifier: DigitClassifier
     )
 
 
-def clearest(generator: Generator, classifier: DigitClassifier) -> torch.Tensor:
-    """Of LATENTS draws from the prior, the one whose image the classifier is surest of, (1, z_dim)."""
+def typical(generator: Generator, classifier: DigitClassifier) -> torch.Tensor:
+    """Of LATENTS draws from the prior, the one in the upper quarter of the classifier's confidence, (1, z_dim)."""
     z = latents(generator, LATENTS)
-    best = measures.look(classifier, images_of(generator, z)).probabilities.amax(1).argmax().item()
-    return z[int(best)].unsqueeze(0)
+    confidence = measures.look(classifier, images_of(generator, z)).probabilities.amax(1)
+    return z[confidence.argsort(descending=True)[LATENTS // 4]].unsqueeze(0)
 
 
 def walk(generator: Generator, z: torch.Tensor, which: list[int], steps: torch.Tensor) -> torch.Tensor:

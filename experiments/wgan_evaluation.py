@@ -76,7 +76,7 @@ def explore_dimensions(
     count = min(6, generator.z_dim)
     strongest = {kind: getattr(moved, kind).topk(count).indices.tolist() for kind in ("digit", "colour")}
     steps = torch.linspace(-epsilon, epsilon, 7)
-    z = exploration.clearest(generator, classifier)
+    z = exploration.typical(generator, classifier)
     rows = {kind: exploration.walk(generator, z, which, steps) for kind, which in strongest.items()}
     wgan_figures.perturbations(rows, strongest, steps.tolist(), moved, run.figures / "perturbations.png", trained_on)
     effects = {f"dimension_{name}": values.tolist() for name, values in moved._asdict().items()}

@@ -180,7 +180,9 @@ def training_curves(logs: dict[str, list[dict]], path: Path, dataset: str) -> No
         axes.set(xlabel="generator steps", ylabel=label)
         axes.spines[["top", "right"]].set_visible(False)
         axes.grid(alpha=0.3)
-    figure.axes[0].set_yscale("log")  # the first steps are far above the rest
+    estimates = [abs(entry["wasserstein_estimate"]) for log in logs.values() for entry in log[len(log) // 10 :]]
+    figure.axes[0].set_ylim(top=1.5 * max(estimates))  # the first steps are far above the rest
+    figure.axes[3].set_ylim(-1, 2)  # a quotient, which a critic that sees no difference makes as large as you like
     figure.axes[0].legend(frameon=False)
     save(figure, path)
 

@@ -1,1 +1,1 @@
-"""The graded suite: marks for anybody's q1_solution.py and q2_solution.py, with reasons. README.md tells how to run it."""
+"""The graded suite: marks for anybody's q1_solution.py and q2_solution.py, with reasons. README.md shows how to run it."""

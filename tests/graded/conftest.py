@@ -1,58 +1,76 @@
-"""The options of the graded suite, one grading a session, and the table at the end."""
+"""One grading a session, and the table at the end."""
 
 from pathlib import Path
 
 import pytest
 
+from . import options
+from .checks import CHECKS, chosen
 from .grading import grade
-from .report import table, write_gradescope
+from .report import table, write_gradescope, write_results
+from .sessions import GraderError
+from .submission import SubmissionError
 
 PROJECT = Path(__file__).parent.parent.parent
 GRADES = pytest.StashKey()
 
 
-def pytest_addoption(parser):
-    group = parser.getgroup("graded suite")
-    group.addoption("--submission", metavar="DIR", help="grade DIR/q1_solution.py and DIR/q2_solution.py, not this project")
-    group.addoption("--gradescope", metavar="FILE", help="write the marks to FILE as Gradescope's results.json")
-    group.addoption("--time-limit", metavar="SECONDS", type=float, default=10.0, help="for each check (default 10)")
-
-
-def option(config, name, default=None):
-    """An option's value: pytest only knows the options of this file when its folder is on the command line."""
-    return config.getoption(name, default)
-
-
 def in_folder_of_call(config, name):
     """The path given for an option, or None; pytest itself may have changed the folder since."""
-    value = option(config, name)
+    value = config.getoption(name)
     return None if value is None else config.invocation_params.dir / value
 
 
 def pytest_configure(config):
+    if not config.pluginmanager.hasplugin(f"tests.{options.__name__}"):
+        raise pytest.UsageError(f"put {Path(__file__).parent} first: pytest has read the settings of another folder")
     submission, results = in_folder_of_call(config, "--submission"), in_folder_of_call(config, "--gradescope")
-    if submission and not submission.is_dir():
-        raise pytest.UsageError(f"--submission: there is no folder {submission}")
+    if submission and not submission.exists():
+        raise pytest.UsageError(f"--submission: there is no {submission}")
     if results and not results.parent.is_dir():
         raise pytest.UsageError(f"--gradescope: there is no folder {results.parent}")
-    if option(config, "--time-limit", 10.0) <= 0:
-        raise pytest.UsageError("--time-limit: must be above 0")
+    if results and results.is_dir():
+        raise pytest.UsageError(f"--gradescope: {results} is a folder; give the name of a file")
+    for name in ("--time-limit", "--total-limit"):
+        if not config.getoption(name) > 0:
+            raise pytest.UsageError(f"{name}: must be above 0")
+    try:
+        chosen(config.getoption("--questions"))
+    except ValueError as problem:
+        raise pytest.UsageError(f"--questions: {problem}") from None
     if submission:  # the table says it all
         config.option.tbstyle, config.option.reportchars = "no", "N"
 
 
 @pytest.fixture(scope="session")
 def grades(request):
-    config = request.config
-    result = grade(in_folder_of_call(config, "--submission") or PROJECT, option(config, "--time-limit", 10.0))
+    config, items = request.config, request.session.items
+    wanted = {item.callspec.params["check"].function for item in items if "check" in getattr(item, "fixturenames", ())}
+    asked = {item.callspec.params["check"] for item in items if "check" in getattr(item, "fixturenames", ())}
+    checks = [check for check in CHECKS if check in asked or (check.function in wanted and not check.marks)]
+    limits = {name: config.getoption(f"--{name.replace('_', '-')}") for name in ("time_limit", "total_limit", "seed")}
+    results = in_folder_of_call(config, "--gradescope")
+    try:
+        result = grade(in_folder_of_call(config, "--submission") or PROJECT, checks=checks, **limits)
+    except (GraderError, SubmissionError) as problem:
+        if results:
+            write_results(results, 0, [str(problem)])
+        pytest.exit(f"error: {problem}", returncode=4)
     config.stash[GRADES] = result
-    if results := in_folder_of_call(config, "--gradescope"):
+    if results:
         write_gradescope(results, result)
     return result
 
 
+def pytest_collection_modifyitems(config, items):
+    """Leave out the questions that are not to be graded."""
+    checks = {check.name for check in chosen(config.getoption("--questions"))}
+    here = Path(__file__).parent
+    items[:] = [item for item in items if item.path.parent != here or item.callspec.params["check"].name in checks]
+
+
 def pytest_terminal_summary(terminalreporter, config):
     if GRADES in config.stash:
-        terminalreporter.section(f"marks of {option(config, '--submission') or 'this project'}")
+        terminalreporter.section(f"marks of {config.getoption('--submission') or 'this project'}")
         for line in table(config.stash[GRADES]):
             terminalreporter.write_line(line)

@@ -1,111 +1,164 @@
-"""Grade the two files of a submission without ever importing them."""
+"""Grade a submission: draw inputs, have a worker call the functions, and judge what comes back."""
 
-import json
+import contextlib
 import os
-import subprocess
-import sys
-import tempfile
+import secrets
 import time
-from pathlib import Path
 from typing import NamedTuple
 
-from .checks import CHECKS
+import torch
 
-WORKER = Path(__file__).with_name("worker.py")
-FILES = sorted({check.file for check in CHECKS})
-START = 60  # seconds that a worker may take to import torch, where each check has a worker of its own
+from .checks import CHECKS, FILES
+from .judge import Lost, raised
+from .one_by_one import OneByOne
+from .processes import DUMPABLE, prctl
+from .sessions import TooSlow, Worker
+from .submission import collect
+
+MISSING = "the function is missing"
+TIME_LIMIT, TOTAL_LIMIT = 10.0, 120.0  # seconds for a call, and for all of a submission
+IMPATIENT = 0.2  # of the limit is what a function has left for each further call, once it has used up a whole one
+
+
+class NotThere(Exception):
+    """There is no function to call; the message says why."""
 
 
 class Grades(NamedTuple):
     """What a submission got: for each check the sentence that says why its marks are lost, or None."""
 
+    checks: list
     lost: dict
     notes: list
     seconds: float
+    status: str = "graded"
+    seed: int = 0
 
     def marks(self, check):
         return 0 if self.lost[check.name] else check.marks
 
     def total(self):
-        return sum(self.marks(check) for check in CHECKS)
+        return sum(self.marks(check) for check in self.checks)
+
+    def worth(self):
+        return sum(check.marks for check in self.checks)
+
+
+def inputs(check, seed):
+    """The generator that a check draws from, its own, so that it does not matter what else is graded."""
+    return torch.Generator().manual_seed(seed + CHECKS.index(check))
+
+
+def request(check, seed, critic=None, calls=1, gradients=None, **options):
+    """What calling.py is asked; the seed of the function's own random numbers is another one than that of the inputs."""
+    seed = (7919 * seed + CHECKS.index(check) + 1) % 2**32
+    return {"critic": critic, "calls": calls, "gradients": gradients, "options": options, "seed": seed}
 
 
 class Grader:
     """A worker process that grades one submission after another."""
 
     def __enter__(self):
-        self.worker = start() if hasattr(os, "fork") else None
+        self.worker = Worker() if hasattr(os, "fork") else OneByOne()
+        prctl(DUMPABLE, 0)  # what is right stands in this process's memory
         return self
 
     def __exit__(self, *problem):
-        if self.worker:
-            self.worker.kill()
-            self.worker.communicate()
+        self.worker.close()
+        prctl(DUMPABLE, 1)
 
-    def grade(self, folder, time_limit=10.0):
-        """The Grades of the folder; no check may take longer than `time_limit` seconds, nor may importing a file."""
-        began, lost, notes = time.monotonic(), {}, []
-        for file in FILES:
-            answers = self.ask(folder, file, time_limit) if self.worker else ask_one_by_one(folder, file, time_limit)
-            for answer in answers:
-                notes += [note for note in answer.get("notes", []) if note not in notes]
-                if "check" in answer:
-                    lost[answer["check"]] = answer["lost"]
-                elif answer.get("end"):
-                    notes.append(f"{file} {answer['end']}")
-        for check in CHECKS:
-            lost.setdefault(check.name, f"{check.file} could not be loaded")
-        return Grades(lost, notes, time.monotonic() - began)
-
-    def ask(self, folder, file, time_limit):
-        """The worker's answers about one file, up to the one that says it is the last."""
-        request = {"folder": str(Path(folder).resolve()), "file": file, "time_limit": time_limit}
-        self.worker.stdin.write(json.dumps(request) + "\n")
-        self.worker.stdin.flush()
-        answer = {}
-        while "end" not in answer:
-            line = self.worker.stdout.readline()
-            if not line:
-                raise RuntimeError(f"the worker that grades {file} has ended; run {WORKER} by hand to see why")
-            answer = json.loads(line)
-            yield answer
+    def grade(self, path, time_limit=TIME_LIMIT, total_limit=TOTAL_LIMIT, checks=CHECKS, seed=None):
+        """The Grades of a folder, archive or notebook; SubmissionError where there is nothing to grade."""
+        return Grading(self.worker, time_limit, total_limit, secrets.randbits(32) if seed is None else seed).run(path, checks)
 
 
-def grade(folder, time_limit=10.0):
-    """Grade one folder."""
+def grade(path, *limits, **options):
+    """Grade one submission."""
     with Grader() as grader:
-        return grader.grade(folder, time_limit)
+        return grader.grade(path, *limits, **options)
 
 
-def start(*arguments, **options):
-    """A worker: on one thread, no screen, no GPU, no __pycache__ in other people's folders, no interrupt meant for pytest."""
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "MPLBACKEND": "Agg", "CUDA_VISIBLE_DEVICES": ""}
-    return subprocess.Popen(
-        [sys.executable, "-E", "-B", str(WORKER), *arguments],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        env=environment,
-        text=True,
-        start_new_session=True,
-        **options,
-    )
+class Grading:
+    """One submission's grading: its deadline, its random inputs, and what is to be said about it."""
 
+    def __init__(self, worker, time_limit, total_limit, seed):
+        self.worker, self.time_limit, self.total_limit, self.seed = worker, time_limit, total_limit, seed
+        self.began, self.lost, self.notes, self.slow = time.monotonic(), {}, [], set()
+        self.status, self.file, self.unusable = "graded", None, None
 
-def ask_one_by_one(folder, file, time_limit):
-    """The same answers from a worker for each check, where there is no fork: slower, and without a limit on memory."""
-    for check in CHECKS:
-        if check.file == file:
-            request = {"folder": str(Path(folder).resolve()), "check": check.name, "time_limit": time_limit}
-            with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as scratch:
-                yield {"check": check.name, **ask_once(request, scratch)}
+    def run(self, path, checks):
+        self.notes += collect(path, self.worker.files)
+        if self.worker.process is None:
+            self.worker.start()
+        try:
+            for file in FILES:
+                self.grade_file(file, [check for check in checks if check.file == file])
+        finally:
+            self.worker.end_file()
+        return Grades(checks, self.lost, self.notes, time.monotonic() - self.began, self.status, self.seed)
 
+    def left(self):
+        return self.began + self.total_limit - time.monotonic()
 
-def ask_once(request, scratch):
-    worker = start("once", cwd=scratch)
-    try:
-        output, _ = worker.communicate(json.dumps(request) + "\n", START + request["time_limit"])
-    except subprocess.TimeoutExpired:
-        worker.kill()
-        worker.communicate()
-        return {"lost": f"gave no answer within {request['time_limit']:g} seconds"}
-    return json.loads(output) if output else {"lost": f"ended the whole process, exit code {worker.returncode}"}
+    def note(self, sentence):
+        if sentence not in self.notes:
+            self.notes.append(sentence)
+
+    def grade_file(self, file, checks):
+        self.file = None
+        there = (self.worker.files / file).is_file()
+        if checks and not there:
+            self.note(f"{file} is not there")
+            self.status = "no such file"
+        self.unusable = None if there else f"{file} is not there"
+        for check in checks:
+            try:
+                self.lost[check.name] = None
+                check.run(self.asker(check, file), inputs(check, self.seed))
+            except (Lost, NotThere) as reason:
+                self.lost[check.name] = str(reason)
+                if isinstance(reason, TooSlow):
+                    self.slow.add(check.function)
+                    self.status = "timed out"
+        if self.file:
+            self.file.close()
+
+    def asker(self, check, file):
+        """What calls the submission's function for that check: `ask(x, y, ..., num_samples=5)` gives an Answer or is Lost."""
+
+        def ask(*tensors, **asked):
+            self.load(file)
+            if check.function not in self.file.defined:
+                raise NotThere(MISSING)
+            if self.left() <= 0:
+                raise TooSlow(f"not tried: a whole grading may take {self.total_limit:g} seconds")
+            seconds = self.time_limit * (IMPATIENT if check.function in self.slow else 1)
+            seconds = round(min(seconds, max(self.left(), 0.1)), 2)
+            answer = self.file.ask(check.function, request(check, self.seed, **asked), list(tensors), seconds)
+            for number in answer.changed:
+                self.note(f"{check.function} changes its argument number {number + 1} in place")
+            return answer
+
+        return ask
+
+    def load(self, file):
+        """Have the file loaded, unless it is or cannot be."""
+        if self.unusable:
+            raise NotThere(self.unusable)
+        if self.file and self.file.alive():
+            return
+        functions = sorted({check.function for check in CHECKS if check.file == file})
+        with contextlib.suppress(TooSlow):
+            self.file = self.worker.load(file, functions, min(self.time_limit, max(self.left(), 1)), self.total_limit)
+        for name in self.file.missing:
+            self.note(f"{file} imports {name}, which is not installed and not in the folder")
+        if self.file.problem:
+            name, message = self.file.problem
+            slow = f"was stopped after {self.time_limit:g} seconds of importing"
+            what = slow if name == "TooLong" else f"{raised(name, message)} while it was imported"
+            self.note(f"{file} {what}: graded as far as it got")
+            self.status = "does not import"
+        if self.file.ended:
+            self.note(f"{file} {self.file.ended}")
+            self.unusable, self.status = f"{file} could not be loaded", "does not import"
+            raise NotThere(self.unusable)

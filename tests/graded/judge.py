@@ -1,9 +1,11 @@
-"""What a check is, and how it judges a value: right, or a mark lost with one plain sentence.
+"""What a check is, and how it judges an answer: right, or a mark lost with one plain sentence.
 
 Where values are compared, the layout is not: a result of shape (batch, 1) or 0-d is read as a list of numbers, so that a wrong
 layout costs the mark of the check on shapes and no other.
 """
 
+import re
+import unicodedata
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -11,13 +13,13 @@ import torch
 
 
 class Check(NamedTuple):
-    """One thing a function is asked to get right, and what it is worth."""
+    """One thing a function is asked to get right, and what it is worth; a check of 0 marks ends in a remark."""
 
     question: str
     function: str
     title: str
     marks: float
-    run: Callable  # takes the submission's function, raises Lost
+    run: Callable  # takes `ask`, which calls the submission's function, and a random generator; raises Lost
 
     @property
     def name(self):
@@ -32,20 +34,78 @@ class Lost(Exception):
     """A mark is lost; the message says what was tried, what was expected and what came out."""
 
 
-def normal(*shape, seed):
-    """Float32 standard normal inputs, the same in every run, from a generator that the submission does not draw from."""
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float32)
+class Answer(NamedTuple):
+    """What came out of a function: nothing in it was computed by the judge, and nothing of it is run."""
+
+    kind: str  # tensor, number or object
+    type: str
+    shape: tuple
+    differentiable: bool
+    values: torch.Tensor | None  # (calls, numbers) in float64
+    gradients: list  # one for each that was asked for, None where none arrives; empty where there are none
+    changed: list  # the numbers of the inputs that were changed in place
+
+    @classmethod
+    def read(cls, header, tensors):
+        """From what the worker sent, or ValueError: a submission may send anything in its name."""
+        try:
+            if header["kind"] == "raised":
+                name, message = header["problem"]
+                raise Lost(raised(str(name), str(message)))
+            tensors = [tensor.double() for tensor in tensors]
+            shape = tuple(int(size) for size in header["shape"])
+            values = tensors.pop(0) if tensors else None
+            if values is not None and values.dim() != 2:
+                raise ValueError("values are no rows")
+            gradients = [tensors.pop(0) if arrives else None for arrives in header.get("reached", [])]
+            changed = sorted({int(number) for number in header["changed"]})[:8]
+            return cls(
+                header["kind"], plain(header["type"], 40), shape, bool(header["differentiable"]), values, gradients, changed
+            )
+        except (KeyError, TypeError, IndexError, AttributeError, OverflowError) as problem:
+            raise ValueError("no answer") from problem
 
 
-def compare(tried, result, expected, tolerance=None, mistakes=None):
-    """Lost unless `result` is `expected`, a float64 tensor, to within `tolerance`.
+def plain(text, most=160):
+    """Somebody else's text on one line, shortened, without control characters and without what looks like marks, "n / m"."""
+    text = "".join(" " if unicodedata.category(letter)[0] in "CZ" else letter for letter in str(text)[: 8 * most])
+    text = re.sub(r"(\d) */ *(\d)", r"\1/\2", " ".join(text.split()))
+    return text if len(text) <= most else text[: most - 3] + "..."
+
+
+def raised(name, message):
+    """An exception as part of a sentence."""
+    if name == "SystemExit":
+        return "called sys.exit"
+    if name == "MemoryError" or "allocate memory" in message:
+        return "asked for more memory than there is for one check"
+    return f"raised {plain(name, 40)}" + (f": {plain(message)}" if message.strip() else "")
+
+
+def normal(rng, *shape):
+    """Float32 standard normal inputs."""
+    return torch.randn(shape, generator=rng)
+
+
+def uniform(rng, low, high, *shape):
+    """Float32 inputs between two numbers."""
+    return low + (high - low) * torch.rand(shape, generator=rng)
+
+
+def number(rng, low, high):
+    """One number to two digits after the point, for a sentence to show."""
+    return round(float(uniform(rng, low, high)), 2)
+
+
+def compare(tried, answer, expected, tolerance=None, mistakes=None):
+    """Lost unless the answer, or numbers made of answers, is `expected`, a float64 tensor, to within `tolerance`.
 
     Without a tolerance it is 1e-4, absolute and relative: hundreds of times what float32 loses on these inputs. `mistakes` maps
     the name of a classic mistake to the value that it gives, so that the sentence can name it.
     """
     expected = torch.as_tensor(expected, dtype=torch.float64).reshape(-1)
     margin = 1e-4 + 1e-4 * expected.abs() if tolerance is None else torch.as_tensor(tolerance).expand_as(expected)
-    got = numbers(tried, result, len(expected))
+    got = answer if isinstance(answer, torch.Tensor) else numbers(tried, answer, len(expected))[0]
     error = (got - expected).abs().nan_to_num(nan=torch.inf)
     if (error <= margin).all():
         return
@@ -66,40 +126,44 @@ def looks_like(got, expected, margin, mistakes):
     return ""
 
 
-def tensor(tried, result):
-    """The result as a tensor; a plain number counts as one of no dimension."""
-    if isinstance(result, torch.Tensor):
-        return result
-    if isinstance(result, (int, float)):
-        return torch.tensor(float(result))
-    what = "None" if result is None else f"an object of type {type(result).__name__}"
+def shape_of(tried, answer):
+    """The shape of a tensor; a plain number counts as one of no dimension."""
+    if answer.kind in ("tensor", "number"):
+        return answer.shape
+    what = "None" if answer.type == "NoneType" else f"an object of type {answer.type}"
     raise Lost(f"{tried}: returned {what}, expected a tensor")
 
 
-def numbers(tried, result, count):
-    """The result as `count` float64 numbers, whatever its layout."""
-    result = tensor(tried, result)
-    if result.numel() != count:
+def numbers(tried, answer, count):
+    """The results as rows of `count` float64 numbers, one row for each call, whatever the layout."""
+    shape = shape_of(tried, answer)
+    if answer.values is None or answer.values.shape[1] != count:
         wanted = "one number" if count == 1 else f"{count} numbers"
-        raise Lost(f"{tried}: returned a tensor of shape {tuple(result.shape)}, expected {wanted}")
-    return result.detach().reshape(-1).double()
+        raise Lost(f"{tried}: returned a tensor of shape {shape}, expected {wanted}")
+    return answer.values
 
 
-def rows(tried, result, count):
+def rows(tried, answer, count):
     """Lost unless there is one number per row, shape (count,)."""
-    shape = tuple(tensor(tried, result).shape)
-    if shape != (count,):
+    if (shape := shape_of(tried, answer)) != (count,):
         raise Lost(f"{tried}: returned shape {shape}, expected ({count},)")
 
 
-def gradient(tried, result, inputs, name):
-    """The gradients of the result's sum with respect to `inputs`, as one row of numbers; Lost where autograd has none."""
-    result = tensor(tried, result)
-    if not result.requires_grad:
+def gradient(tried, answer, like, name):
+    """The gradients of the result's sum with respect to inputs shaped like these, as one row; Lost where autograd has none."""
+    shape_of(tried, answer)
+    if not answer.differentiable:
         raise Lost(
             f"{tried}: the result cannot be differentiated, expected a gradient into {name}: looks like a detach or item"
         )
-    found = torch.autograd.grad(result.sum(), inputs, allow_unused=True)
-    if all(part is None for part in found):
+    if all(part is None for part in answer.gradients):
         raise Lost(f"{tried}: no gradient reaches {name}, expected one: looks like a detach on the way")
-    return torch.cat([torch.zeros(i.numel()) if part is None else part.reshape(-1) for i, part in zip(inputs, found)])
+    parts = [torch.zeros(tensor.numel()) if part is None else part for part, tensor in zip(answer.gradients, like)]
+    if [part.numel() for part in parts] != [tensor.numel() for tensor in like]:
+        raise Lost(f"{tried}: the gradient has another size than {name}")
+    return torch.cat([part.reshape(-1).double() for part in parts])
+
+
+def exact_gradient(value, inputs):
+    """The same row from a formula of the judge's own."""
+    return torch.cat([part.reshape(-1).double() for part in torch.autograd.grad(value.sum(), inputs)])

@@ -1,114 +1,141 @@
-"""Load a submission's file as it is, with stand-ins for modules that it imports and that are not there.
+"""Read a submission, whatever it came as, into a folder of plain files: a folder, an archive, or a notebook.
 
-Only an import written in the submission's own folder gets a stand-in, and only outside of `try`: torch itself tries imports
-that may fail, and so does a submission that has an answer of its own to a missing module.
+Archives and folders are somebody else's: links, paths that lead out, and bombs are refused or left out.
 """
 
-import ast
-import importlib.abc
-import importlib.machinery
-import importlib.util
-import signal
-import sys
-import types
-from pathlib import Path
-from unittest.mock import MagicMock
+import shutil
+import stat
+import tempfile
+import zipfile
+from pathlib import Path, PurePosixPath
+
+from .checks import FILES
+from .notebook import functions_of, sources
+from .processes import remove
+
+MOST_BYTES = 50 * 2**20  # of all files of a submission together
+MOST_FILES = 5000
 
 
-class StandIn(types.ModuleType):
-    """A module in which every name exists, can be called and does nothing."""
-
-    __path__ = ()
-
-    def __getattr__(self, name):
-        if name.startswith("__"):
-            raise AttributeError(name)
-        return MagicMock(name=f"{self.__name__}.{name}")
+class SubmissionError(Exception):
+    """There is nothing to grade; the message says what and where, in one line."""
 
 
-class LastResort(importlib.abc.MetaPathFinder, importlib.abc.Loader):
-    """Finds what no other finder does, for files of one folder."""
-
-    def __init__(self, folder):
-        self.folder, self.missing = folder, []
-
-    def find_spec(self, name, path=None, target=None):
-        top = name.split(".")[0]
-        if top not in self.missing:
-            if not self.wanted():
-                return None
-            self.missing.append(top)
-        return importlib.machinery.ModuleSpec(name, self, is_package=True)
-
-    def create_module(self, spec):
-        return StandIn(spec.name)
-
-    def exec_module(self, module):
-        """A stand-in has nothing to run."""
-
-    def wanted(self):
-        frame = sys._getframe(2)
-        while frame and "importlib" in frame.f_code.co_filename:
-            frame = frame.f_back
-        path = Path(frame.f_code.co_filename) if frame else Path()
-        return path.is_relative_to(self.folder) and not inside_try(path, frame.f_lineno)
+def collect(source, target):
+    """Copy the submission to the folder `target`, q1_solution.py and q2_solution.py at its top; notes on what was left out."""
+    source = Path(source)
+    remove(target)
+    with tempfile.TemporaryDirectory(prefix="graded-") as scratch:
+        if source.is_dir():
+            folder = locate(source, Path(scratch))
+        elif source.is_file():
+            folder = locate(opened(source, Path(scratch, "opened")), Path(scratch))
+        else:
+            raise SubmissionError(f"there is no {source}")
+        notes = copy(folder, target)
+        return notes + from_notebooks(folder, target)
 
 
-def inside_try(path, line):
-    """Whether that line of a file stands in the body of a try with handlers."""
-    tries = [node for node in ast.walk(ast.parse(path.read_bytes())) if isinstance(node, ast.Try) and node.handlers]
-    return any(statement.lineno <= line <= statement.end_lineno for node in tries for statement in node.body)
+def opened(path, folder):
+    """A folder with what the file holds."""
+    folder.mkdir(parents=True)
+    if path.suffix == ".ipynb":
+        shutil.copyfile(path, folder / path.name)
+    elif zipfile.is_zipfile(path):
+        unzip(path, folder)
+    elif path.name in FILES:
+        shutil.copyfile(path, folder / path.name)
+    else:
+        raise SubmissionError(f"{path.name} is neither a folder, nor a .zip, nor a .ipynb, nor one of {', '.join(FILES)}")
+    return folder
 
 
-class TooLong(BaseException):
-    """Importing takes too long; no Exception, so that the submission does not catch it by chance."""
-
-
-def load(folder, file, time_limit):
-    """The module as far as it could be loaded, and what the table should say about it.
-
-    The name is private, so that neither `if __name__ == "__main__"` runs nor another module of that name is meant; the folder
-    comes first on the path, so that the submission finds its own files.
-    """
-    path = Path(folder, file)
-    module = types.ModuleType("_submission_" + path.stem)
-    module.__file__ = str(path)
-    if not path.is_file():
-        return module, [f"{file} is not there"]
-    sys.path.insert(0, str(folder))
-    sys.modules[module.__name__] = module
-    finder = LastResort(Path(folder))
-    sys.meta_path.append(finder)
-    problem = execute(module, path, time_limit)
-    notes = [f"{file} imports {name}, which is not installed and not in the folder" for name in finder.missing]
-    return module, notes + ([f"{file} {problem}: graded as far as it got"] if problem else [])
-
-
-def execute(module, path, time_limit):
-    """Run the file in the module; what stopped it half-way, or None."""
-
-    def ring(signum, frame):
-        raise TooLong(f"was stopped after {time_limit:g} seconds of importing")
-
-    if hasattr(signal, "SIGALRM"):
-        signal.signal(signal.SIGALRM, ring)
-        signal.setitimer(signal.ITIMER_REAL, time_limit)
+def unzip(path, folder, most_bytes=MOST_BYTES, most_files=MOST_FILES):
+    """Unpack an archive whose members stay inside the folder and within bounds."""
     try:
-        exec(compile(path.read_bytes(), str(path), "exec"), vars(module))
-    except TooLong as problem:
-        return str(problem)
-    except BaseException as problem:
-        return f"{raised(problem)} while it was imported"
-    finally:
-        if hasattr(signal, "SIGALRM"):
-            signal.setitimer(signal.ITIMER_REAL, 0)
+        with zipfile.ZipFile(path) as archive:
+            members = [member for member in archive.infolist() if not member.is_dir()]
+            if len(members) > most_files or sum(member.file_size for member in members) > most_bytes:
+                raise SubmissionError(f"{path.name} would unpack to more than {most_bytes >> 20} MB or {most_files} files")
+            for member in members:
+                name = PurePosixPath(member.filename.replace("\\", "/"))
+                if name.is_absolute() or ".." in name.parts or ":" in name.parts[0] or stat.S_ISLNK(member.external_attr >> 16):
+                    raise SubmissionError(f"{path.name} has a member that leads out of it: {member.filename!r}")
+                if "__MACOSX" in name.parts:
+                    continue
+                place = folder.joinpath(*name.parts)
+                place.parent.mkdir(parents=True, exist_ok=True)
+                with archive.open(member) as packed, open(place, "wb") as file:
+                    shutil.copyfileobj(packed, file)
+    except SubmissionError:
+        raise
+    except Exception as problem:  # zipfile raises a dozen kinds, from struct.error to NotImplementedError, at a damaged archive
+        raise SubmissionError(f"{path.name} cannot be unpacked: {type(problem).__name__}: {problem}") from problem
 
 
-def raised(problem):
-    """An exception as part of a sentence."""
-    if isinstance(problem, SystemExit):
-        return "called sys.exit"
-    if isinstance(problem, MemoryError) or "allocate memory" in str(problem):
-        return "asked for more memory than there is for one check"
-    message = " ".join(str(problem).split())[:160]
-    return f"raised {type(problem).__name__}" + (f": {message}" if message else "")
+def locate(folder, scratch):
+    """The folder that holds the files: this one, the only one below it, or what the only archive in it holds."""
+    if holds(folder):
+        return folder
+    below = [path for path in submissions_below(folder) if holds(path)]
+    if len(below) == 1:
+        return below[0]
+    if below:
+        names = ", ".join(str(path.relative_to(folder)) for path in below[:5]) + (", ..." if len(below) > 5 else "")
+        raise SubmissionError(f"{folder} holds {len(below)} submissions ({names}): give one of them, or all with --out")
+    archives = sorted(folder.glob("*.zip"))
+    if len(archives) == 1 and not scratch.joinpath("nested").exists():
+        return locate(opened(archives[0], scratch / "nested"), scratch)
+    if archives:
+        names = ", ".join(path.name for path in archives[:5])
+        raise SubmissionError(f"{folder} holds {len(archives)} archives ({names}): give one of them, or all with --out")
+    return folder
+
+
+def submissions_below(folder):
+    """Folders one or two levels down, without hidden ones."""
+    found = [path for pattern in ("*", "*/*") for path in folder.glob(pattern) if path.is_dir() and not path.is_symlink()]
+    return sorted(path for path in found if not any(part.startswith((".", "__")) for part in path.relative_to(folder).parts))
+
+
+def holds(folder):
+    """Whether a folder has one of the files, or a notebook that defines their functions."""
+    return any((folder / file).is_file() for file in FILES) or any(map(functions_of, sorted(folder.glob("*.ipynb"))))
+
+
+def copy(folder, target):
+    """Copy plain files, without links, hidden folders and environments, as far as they fit; a note on those that do not."""
+    target.mkdir(parents=True)
+    size, count, left_out = 0, 0, []
+    waiting = [folder]
+    while waiting:
+        for path in sorted(waiting.pop().iterdir(), key=lambda path: (path.is_dir(), path.suffix != ".py", path.name)):
+            place = target / path.relative_to(folder)
+            if path.is_symlink() or path.name.startswith(".") or path.name in ("__pycache__", "__MACOSX"):
+                continue
+            if path.is_dir() and not (path / "pyvenv.cfg").exists():
+                waiting.append(path)
+            elif path.is_file():
+                size, count = size + path.stat().st_size, count + 1
+                if size > MOST_BYTES or count > MOST_FILES:
+                    left_out.append(path.name)
+                    size -= path.stat().st_size
+                    continue
+                place.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(path, place)
+    for path in (target, *target.rglob("*")):
+        path.chmod(0o755 if path.is_dir() else 0o644)
+    return [f"left out for their size or number: {', '.join(left_out[:3])}"] if left_out else []
+
+
+def from_notebooks(folder, target):
+    """Write the files that are not there from notebooks that define their functions."""
+    notes = []
+    for path in sorted(folder.glob("*.ipynb")):
+        for file in functions_of(path):
+            if not (target / file).exists():
+                text, skipped = sources(path)
+                (target / file).write_text(text)
+                (target / file).chmod(0o644)
+                notes += [f"{file} was made of the imports and definitions in {path.name}", *skipped]
+    return list(dict.fromkeys(notes))

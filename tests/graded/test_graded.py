@@ -5,7 +5,7 @@ import pytest
 from .checks import CHECKS
 
 
-@pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.name)
+@pytest.mark.parametrize("check", [check for check in CHECKS if check.marks], ids=lambda check: check.name)
 def test_graded(check, grades):
     if grades.lost[check.name]:
         pytest.fail(grades.lost[check.name], pytrace=False)

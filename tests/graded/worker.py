@@ -1,87 +1,120 @@
-"""Run the checks on somebody else's functions: the process that grading.py starts and that alone loads a submission.
+"""Run somebody else's functions: the process that the judge starts and that alone loads a submission.
 
 Importing torch takes seconds and forking a process that has it takes milliseconds. So this process imports torch and forks: a
-child for each file, which loads it, and from that one a child for each check, which calls the function. Requests on standard
-input and answers on standard output are lines of JSON. Where there is no fork, grading.py starts one worker for each check.
+child for each file, which loads it, and from that one a child for each function, which calls it. The judge talks to each of the
+three on a socket of its own. Where there is no fork, the judge starts one worker for each call.
 """
 
+import contextlib
 import gc
-import json
 import os
-import random
+import socket
 import sys
 from pathlib import Path
 
-import numpy as np
 import torch
 
 HERE = Path(__file__).parent
 sys.path[0] = str(HERE.parent)
-from graded.checks import CHECKS  # noqa: E402
-from graded.isolation import isolated, silence  # noqa: E402
-from graded.judge import Lost  # noqa: E402
-from graded.submission import load, raised  # noqa: E402
+from graded.calling import answer  # noqa: E402
+from graded.loading import load  # noqa: E402
+from graded.processes import (  # noqa: E402
+    DUMPABLE,
+    SUBREAPER,
+    end,
+    end_descendants,
+    enter,
+    prctl,
+    remove,
+    silence,
+    user_for_submissions,
+)
+from graded.wire import pack, receive, receive_with_descriptor, send, unpack  # noqa: E402
 
 del sys.path[0]  # from here on, the names checks, worker and graded are the submission's
 for name in [name for name in sys.modules if name.split(".")[0] == "graded"]:
     del sys.modules[name]
 
-MISSING = "the function is missing"
-GRACE = 5  # seconds on top of the limit before a file's process counts as silent: it reports a check that took too long itself
+
+def serve(control, scratch):
+    """Load file after file, each in a process of its own; when the judge is gone, so is all that is left of a submission."""
+    user, child = user_for_submissions(os.getpid()), 0
+    send(control, pack({"user": user}))
+    with contextlib.suppress(EOFError, ConnectionError):
+        while True:
+            payload, connection = receive_with_descriptor(control)
+            request, _ = unpack(payload)
+            if connection is None:
+                ended = end(child, request["patience"])
+                end_descendants(user)
+                send(control, pack({"ended": ended}))
+                continue
+            child = os.fork()
+            if child == 0:
+                leave_after(start_file, connection, scratch, user, request)
+            os.close(connection)
+    end_descendants(user)
+    remove(Path(scratch).parent)
 
 
-def serve():
-    """Grade file after file, as requested, each in a process of its own."""
-    for line in sys.stdin:
-        request = json.loads(line)
-        problem = isolated(lambda send, request=request: grade_file(send, **request), request["time_limit"] + GRACE, tell)
-        tell({"end": problem})
-
-
-def tell(message):
-    os.write(1, json.dumps(message).encode() + b"\n")
-
-
-def grade_file(send, folder, file, time_limit):
-    """Load one file, send the notes about it, then the outcome of each of its checks."""
-    module, notes = load(folder, file, time_limit)
-    send({"notes": notes})
-    for check in CHECKS:
-        if check.file == file and not hasattr(module, check.function):
-            send({"check": check.name, "lost": MISSING})
-        elif check.file == file:
-            answers = []
-            problem = isolated(lambda send, check=check: send(lost(check, module)), time_limit, answers.append)
-            send({"check": check.name, "lost": answers[0] if answers else problem})
-
-
-def lost(check, module):
-    """The sentence that says why the marks of a check are lost, or None."""
-    random.seed(0)
-    np.random.seed(0)
-    torch.manual_seed(0)
-    torch.set_default_dtype(torch.float32)  # this and the next: whatever importing the submission has left behind
-    torch.set_grad_enabled(True)
+def leave_after(job, *arguments):
+    """In a child: do the job and never go back."""
     try:
-        check.run(getattr(module, check.function))
-    except Lost as reason:
-        return str(reason)
-    except BaseException as problem:
-        return raised(problem)
+        job(*arguments)
+    finally:
+        os._exit(0)
+
+
+def start_file(connection, scratch, user, request):
+    serve_file(socket.socket(fileno=enter(connection, scratch, request["seconds"], user)), **request["load"])
+
+
+def serve_file(connection, folder, file, functions, time_limit):
+    """Load one file, say how that went, then start a child for one function after another and say how it ended."""
+    module, missing, problem = load(folder, file, time_limit)
+    defined = [function for function in functions if hasattr(module, function)]
+    send(connection, pack({"defined": defined, "missing": missing, "problem": problem}))
+    child = 0
+    while True:
+        payload, descriptor = receive_with_descriptor(connection)
+        request, _ = unpack(payload)
+        if descriptor is None:
+            send(connection, pack({"ended": end(child, request["patience"])}))
+            continue
+        child = os.fork()
+        if child == 0:
+            connection.close()
+            os.setpgid(0, 0)
+            leave_after(serve_function, descriptor, getattr(module, request["function"]))
+        os.close(descriptor)
+
+
+def serve_function(number, function):
+    """Answer one request after another."""
+    connection = socket.socket(fileno=number)
+    while True:
+        send(connection, pack(*answer(function, *unpack(receive(connection)))))
 
 
 def once():
-    """One check in this very process, which grading.py ends if it takes too long."""
-    request = json.loads(sys.stdin.readline())
+    """One file and at most one call in this very process, which the judge ends if it takes too long."""
+    request, tensors = unpack(sys.stdin.buffer.read())
     answers = os.dup(1)
     silence()
-    (check,) = [check for check in CHECKS if check.name == request["check"]]
-    module, notes = load(request["folder"], check.file, request["time_limit"])
-    reason = lost(check, module) if hasattr(module, check.function) else MISSING
-    os.write(answers, json.dumps({"notes": notes, "lost": reason}).encode())
+    module, missing, problem = load(**request["load"])
+    header, results = {"defined": [name for name in request["functions"] if hasattr(module, name)]}, []
+    if request["function"] in header["defined"]:
+        header, results = answer(getattr(module, request["function"]), request, tensors)
+    with os.fdopen(answers, "wb") as file:
+        file.write(pack({**header, "missing": missing, "problem_of_file": problem}, results))
 
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
     gc.freeze()  # a collection in a child would copy the memory of all of torch
-    once() if sys.argv[1:] == ["once"] else serve()
+    if sys.argv[1] == "once":
+        once()
+    else:
+        prctl(SUBREAPER, 1)
+        prctl(DUMPABLE, 0)  # nobody reads or writes its memory
+        serve(socket.socket(fileno=int(sys.argv[1])), sys.argv[2])

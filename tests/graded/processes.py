@@ -1,0 +1,188 @@
+"""What keeps a submission's processes to themselves: descriptors, limits, another user, and their end, whatever they did.
+
+All of it is done by the worker. What the system does not offer is left out; README.md says what that means.
+"""
+
+import contextlib
+import ctypes
+import itertools
+import math
+import os
+import signal
+import sys
+import time
+
+import torch
+
+try:
+    import resource
+except ImportError:  # Windows, which has no fork either
+    resource = None
+
+MEMORY = 2 * 2**30  # bytes on top of what the parent has: torch alone maps several
+FILE_SIZE = 100 * 2**20  # bytes of a file that a submission writes
+PROCESSES = 256  # of a submission, where it has a user of its own
+DUMPABLE, SUBREAPER, NO_NEW_PRIVILEGES = 4, 36, 38  # options of Linux's prctl
+
+
+def prctl(option, value):
+    """Set an option of this process, on Linux."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(option, value, 0, 0, 0)
+
+
+def user_for_submissions(number):
+    """A user that nobody is, to run a submission as, or None where this process may not or where that user could not run it.
+
+    It has to be able to read the interpreter and torch: an environment below /root, say, is closed to it.
+    """
+    if sys.platform != "linux" or os.geteuid() != 0:
+        return None
+    needed = {os.path.realpath(path) for path in (os.__file__, torch.__file__, sys.prefix)}
+    return 60000 + number % 5000 if all(open_to_others(path) for path in needed) else None
+
+
+def open_to_others(path):
+    while path != "/":
+        if not os.stat(path).st_mode & (0o001 if os.path.isdir(path) else 0o004):
+            return False
+        path = os.path.dirname(path)
+    return True
+
+
+def enter(connection, folder, seconds, user):
+    """In a child: a session, a folder and limits of its own, no open file but the connection (now number 3), no rights."""
+    os.setsid()
+    if connection != 3:
+        os.dup2(connection, 3, inheritable=False)
+    os.closerange(4, 65536)
+    silence()
+    os.chdir(folder)
+    limit(seconds, user)
+    if user:
+        os.setgroups([])
+        os.setresgid(user, user, user)
+        os.setresuid(user, user, user)
+    prctl(NO_NEW_PRIVILEGES, 1)
+    prctl(DUMPABLE, 1)  # or its own /dev/stdout would be closed to it
+    return 3
+
+
+def silence():
+    """Nothing to read, and nobody reads what is printed."""
+    nothing = os.open(os.devnull, os.O_RDWR)
+    for stream in (0, 1, 2):
+        os.dup2(nothing, stream)
+    if nothing > 3:
+        os.close(nothing)
+
+
+def limit(seconds, user):
+    """The system's own limits; the one on processor time is for the case that everybody who would end the child is gone."""
+    if resource is None:
+        return
+    lower(resource.RLIMIT_CPU, math.ceil(seconds))
+    lower(resource.RLIMIT_FSIZE, FILE_SIZE)
+    lower(resource.RLIMIT_CORE, 0)
+    if user:
+        lower(resource.RLIMIT_NPROC, PROCESSES)
+    if os.path.exists("/proc/self/statm"):
+        with open("/proc/self/statm") as file:
+            mapped = int(file.read().split()[0]) * resource.getpagesize()
+        lower(resource.RLIMIT_AS, mapped + MEMORY)
+
+
+def lower(kind, value):
+    """Set a limit of the system, or leave the system's own where that is stricter."""
+    _, hard = resource.getrlimit(kind)
+    value = value if hard == resource.RLIM_INFINITY else min(value, hard)
+    resource.setrlimit(kind, (value, value))
+
+
+def how_it_ended(status):
+    """A status of waitpid as plain values."""
+    return {"signal": os.WTERMSIG(status)} if os.WIFSIGNALED(status) else {"exit": os.WEXITSTATUS(status)}
+
+
+def end(child, patience=0.0):
+    """Kill a child and its group, unless it ends by itself in that many seconds; how it ended, or None where it had to be."""
+    until, killed = time.monotonic() + patience, False
+    while True:
+        try:
+            reaped, status = os.waitpid(child, os.WNOHANG)
+        except ChildProcessError:
+            return None
+        if reaped:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(child, signal.SIGKILL)
+            return None if killed else how_it_ended(status)
+        if time.monotonic() >= until:
+            killed = True
+            for kill in (os.killpg, os.kill):
+                with contextlib.suppress(ProcessLookupError, PermissionError):
+                    kill(child, signal.SIGKILL)
+        time.sleep(0.002)
+
+
+def end_descendants(user, seconds=10.0):
+    """Kill every process that came from this one, also those that left their group or whose parent is gone.
+
+    A subreaper (Linux) inherits such orphans, so all of them are below this process; elsewhere they get away. Whoever forks
+    faster than it is found is killed by user: one call of the system that leaves nobody out.
+    """
+    until = time.monotonic() + seconds
+    while (found := descendants()) and time.monotonic() < until:
+        for process in found:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.kill(process, signal.SIGKILL)
+        if user and (child := os.fork()) == 0:
+            try:
+                os.setresuid(user, user, user)
+                os.kill(-1, signal.SIGKILL)
+            finally:
+                os._exit(0)
+        elif user:
+            os.waitpid(child, 0)
+        time.sleep(0.002)
+        with contextlib.suppress(ChildProcessError):
+            while os.waitpid(-1, os.WNOHANG)[0]:
+                pass
+
+
+def descendants():
+    """The numbers of all processes below this one."""
+    parents = {}
+    for name in os.listdir("/proc") if os.path.isdir("/proc/self") else []:
+        if name.isdigit():
+            with contextlib.suppress(OSError), open(f"/proc/{name}/stat", "rb") as file:
+                parents[int(name)] = int(file.read().rpartition(b")")[2].split()[1])
+    found, known = [], {os.getpid()}
+    while new := [process for process, parent in parents.items() if parent in known and process not in known]:
+        known.update(new)
+        found += new
+    return found
+
+
+def remove(folder):
+    """Remove a folder, however deep it is and whatever its modes: shutil.rmtree recurses, and fails a thousand folders down.
+
+    What is in a subfolder is moved up, so that no path ever gets long. What cannot be removed is left.
+    """
+    names, done = itertools.count(), False
+    with contextlib.suppress(OSError):
+        os.chmod(folder, 0o700)
+    while not done:
+        done = True
+        with contextlib.suppress(OSError), os.scandir(folder) as entries:
+            for entry in list(entries):
+                with contextlib.suppress(OSError):
+                    if not entry.is_dir(follow_symlinks=False):
+                        os.unlink(entry.path)
+                    else:
+                        os.chmod(entry.path, 0o700)
+                        for name in os.listdir(entry.path):
+                            os.rename(os.path.join(entry.path, name), os.path.join(folder, f".{next(names)}"))
+                        os.rmdir(entry.path)
+                    done = False
+    with contextlib.suppress(OSError):
+        os.rmdir(folder)

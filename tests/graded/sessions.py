@@ -1,0 +1,227 @@
+"""The judge's end of the line to a worker: start it, have it load a file and call functions, and see all of it ended.
+
+Whatever comes back is read as a submission's word: it may be late, cut short or made up, and then it costs the call.
+"""
+
+import contextlib
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from . import wire
+from .judge import Answer, Lost, plain
+from .processes import remove
+
+WORKER = Path(__file__).with_name("worker.py")
+START = 60  # seconds that a worker may take to import torch
+GRACE = 2  # seconds in which a process that is well says what became of the one below it
+
+
+class GraderError(Exception):
+    """The grading itself does not work, whatever the submission; the message says why, in one line."""
+
+
+class Worker:
+    """A process that loads files, with a folder for the submission and one for what it writes."""
+
+    def __init__(self):
+        self.scratch = Path(tempfile.mkdtemp(prefix="graded-"))
+        self.scratch.chmod(0o711)
+        self.files, self.work = self.scratch / "submission", self.scratch / "work"
+        self.process, self.control, self.user = None, None, None
+
+    def start(self):
+        """A worker that has read no other submission, in a session of its own: an interrupt from the keyboard is not for it."""
+        self.stop()
+        self.empty_folder()
+        self.control, theirs = socket.socketpair()
+        with theirs:
+            command = [sys.executable, "-B", str(WORKER), str(theirs.fileno()), str(self.work)]
+            self.process = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.PIPE,
+                env=environment(self.work),
+                pass_fds=[theirs.fileno()],
+                start_new_session=True,
+            )
+        try:
+            hello, _ = wire.unpack(wire.receive(self.control, time.monotonic() + START))
+        except (EOFError, OSError, ValueError):
+            self.process.kill()
+            said = self.process.communicate()[1].decode(errors="replace").strip().splitlines() or ["nothing"]
+            raise GraderError(f"the worker does not start with {sys.executable}; it says: {plain(said[-1])}") from None
+        self.user = hello["user"]
+        self.empty_folder()
+
+    def empty_folder(self):
+        """An empty folder for what the submission writes, with the fonts that matplotlib would else look for, for seconds."""
+        remove(self.work)
+        self.work.mkdir()
+        fonts = list(Path.home().glob(".cache/matplotlib/fontlist-*.json"))
+        if fonts:
+            (self.work / "matplotlib").mkdir()
+            shutil.copy(fonts[-1], self.work / "matplotlib")
+        if self.user:
+            for path in (self.work, *self.work.rglob("*")):
+                os.chown(path, self.user, self.user)
+
+    def load(self, file, functions, time_limit, seconds):
+        """A file of the submission, loaded in a process of its own; one that has ended meanwhile is started again."""
+        self.end_file()
+        self.empty_folder()
+        for attempt in (1, 2):
+            ours, theirs = socket.socketpair()
+            request = {"load": load_request(self.files, file, functions, time_limit), "seconds": seconds + 60}
+            try:
+                with theirs:
+                    if self.process is None or self.process.poll() is not None:
+                        self.start()
+                    wire.send(self.control, wire.pack(request), [theirs.fileno()])
+                return LoadedFile(self, ours, file, time_limit)
+            except OSError:
+                ours.close()
+                self.stop()
+                if attempt == 2:
+                    raise GraderError("the worker ends as soon as it is started") from None
+
+    def end_file(self, patience=0.0):
+        """End every process of the submission; how the one that loaded the file ended, if it did by itself."""
+        if self.control is None:  # the worker has been stopped, and its processes with it
+            return None
+        with contextlib.suppress(OSError, EOFError, ValueError):
+            wire.send(self.control, wire.pack({"patience": patience}))
+            return wire.unpack(wire.receive(self.control, time.monotonic() + 30))[0]["ended"]
+        self.stop()
+        return None
+
+    def stop(self):
+        """Let the worker end by itself, with what it has started, as it does when nobody is on the line; then make sure."""
+        if self.control:
+            self.control.close()
+        if self.process:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self.process.wait(GRACE * 10)
+            self.process.kill()
+            self.process.wait()
+            self.process.stderr.close()
+        self.control = self.process = self.user = None
+
+    def close(self):
+        self.stop()
+        remove(self.scratch)
+
+
+class LoadedFile:
+    """The process that has loaded one file, and below it, for the function that is asked, the one that calls it."""
+
+    def __init__(self, worker, connection, file, time_limit):
+        self.worker, self.connection, self.function, self.calls = worker, connection, None, None
+        self.defined, self.missing, self.problem, self.ended = [], [], None, None
+        try:
+            loaded, _ = wire.unpack(wire.receive(connection, time.monotonic() + time_limit + GRACE))
+            self.read_load(loaded)
+        except TimeoutError:
+            self.close(f"gave no answer within {time_limit:g} seconds")
+        except (EOFError, OSError, ValueError):
+            self.close("stopped answering", patience=1.0)
+
+    def read_load(self, loaded):
+        try:
+            self.defined = [str(name) for name in loaded["defined"]]
+            self.missing = [plain(name, 40) for name in loaded["missing"]][:20]
+            self.problem = loaded["problem"] and tuple(map(str, loaded["problem"]))
+        except (KeyError, TypeError) as problem:
+            raise ValueError("no answer") from problem
+
+    def alive(self):
+        """Whether it can be asked; one function may have ended it for those after."""
+        if self.ended:
+            return False
+        with contextlib.suppress(BlockingIOError, InterruptedError):
+            self.connection.setblocking(False)
+            return self.connection.recv(1, socket.MSG_PEEK) != b""
+        return True
+
+    def close(self, sentence=None, patience=0.0):
+        """End it with all of its processes; why it is of no more use, unless it is done with."""
+        self.connection.close()
+        ended = self.worker.end_file(patience)
+        if sentence:
+            self.ended = (patience and ending(ended)) or sentence
+
+    def ask(self, function, request, tensors, seconds):
+        """The Answer of one call, or Lost with what happened instead."""
+        deadline = time.monotonic() + seconds
+        try:
+            if function != self.function:
+                self.start_function(function)
+            wire.send(self.calls, wire.pack(request, tensors))
+            header, results = wire.unpack(wire.receive(self.calls, deadline))
+            return Answer.read(header, results)
+        except TimeoutError:
+            self.end_function()
+            raise TooSlow(f"gave no answer within {seconds:g} seconds") from None
+        except (EOFError, OSError):
+            raise Lost(ending(self.end_function(patience=1.0)) or "stopped answering") from None
+        except ValueError:
+            self.end_function()
+            raise Lost("wrote what is no answer") from None
+
+    def start_function(self, function):
+        if self.function:
+            self.end_function()
+        self.calls, theirs = socket.socketpair()
+        self.function = function
+        with theirs:
+            wire.send(self.connection, wire.pack({"function": function}), [theirs.fileno()])
+
+    def end_function(self, patience=0.0):
+        """How the process that calls the function ended, if it did by itself; without an answer to that, the file is closed."""
+        self.function = None
+        self.calls.close()
+        try:
+            wire.send(self.connection, wire.pack({"patience": patience}))
+            answer, _ = wire.unpack(wire.receive(self.connection, time.monotonic() + patience + GRACE))
+            return answer.get("ended")
+        except (EOFError, OSError, ValueError):
+            self.close("ended the process that had loaded it")
+            return None
+
+
+class TooSlow(Lost):
+    """Lost for want of time."""
+
+
+def ending(ended):
+    """How a process ended, from numbers that a submission may have made up, as the end of a sentence; None if unknown."""
+    if not isinstance(ended, dict) or not all(isinstance(number, int) for number in ended.values()):
+        return None
+    if "signal" in ended:
+        known = {member.value: member.name for member in signal.Signals}
+        return f"was killed by {known.get(ended['signal'], 'a signal')}"
+    return f"ended the whole process, exit code {ended['exit']}" if "exit" in ended else None
+
+
+def load_request(folder, file, functions, time_limit):
+    return {"folder": str(folder), "file": file, "functions": functions, "time_limit": time_limit}
+
+
+def environment(work):
+    """This process's environment for a worker."""
+    return {
+        **os.environ,
+        "OMP_NUM_THREADS": "1",
+        "MPLBACKEND": "Agg",
+        "CUDA_VISIBLE_DEVICES": "",
+        "HOME": str(work),
+        "TMPDIR": str(work),
+        "MPLCONFIGDIR": str(work / "matplotlib"),
+    }

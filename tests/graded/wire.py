@@ -1,0 +1,74 @@
+"""What judge and worker write to each other: a JSON header and raw numbers, so that reading it can run nobody's code.
+
+A payload is the length of the header, the header, and the bytes of its tensors; on a socket the payload's length comes first.
+"""
+
+import json
+import math
+import socket
+import struct
+import time
+
+import torch
+
+MOST = 8 * 2**20  # bytes that are read of any payload
+DTYPES = {"float32": torch.float32, "float64": torch.float64}
+
+
+def pack(header, tensors=()):
+    """The payload of a header, a dictionary of plain values, and float32 or float64 tensors."""
+    kinds = [[str(tensor.dtype).removeprefix("torch."), list(tensor.shape)] for tensor in tensors]
+    head = json.dumps({"header": header, "tensors": kinds}).encode()
+    return struct.pack("<I", len(head)) + head + b"".join(tensor.detach().contiguous().numpy().tobytes() for tensor in tensors)
+
+
+def unpack(payload):
+    """Header and tensors of a payload, or ValueError, whatever the bytes are."""
+    try:
+        (length,) = struct.unpack_from("<I", payload)
+        message, start, tensors = json.loads(payload[4 : 4 + length]), 4 + length, []
+        for name, shape in message["tensors"]:
+            dtype, count = DTYPES[name], math.prod(shape)
+            part = bytearray(payload[start : start + count * dtype.itemsize])
+            tensors.append(torch.frombuffer(part, dtype=dtype).reshape(shape) if count else torch.empty(shape, dtype=dtype))
+            start += len(part)
+        return dict(message["header"]), tensors
+    except (KeyError, TypeError, ValueError, RuntimeError, RecursionError, OverflowError, struct.error) as problem:
+        raise ValueError("not a payload") from problem
+
+
+def send(connection, payload, descriptors=()):
+    """Write one payload; open files may go with it to a process that this one trusts or has started."""
+    socket.send_fds(connection, [struct.pack("<Q", len(payload))], descriptors)
+    connection.sendall(payload)
+
+
+def receive(connection, deadline=None):
+    """One payload. TimeoutError at the deadline, however many bytes have come; EOFError at the end; ValueError if too long."""
+    (length,) = struct.unpack("<Q", exactly(connection, 8, deadline))
+    if length > MOST:
+        raise ValueError(f"{length} bytes")
+    return exactly(connection, length, deadline)
+
+
+def receive_with_descriptor(connection):
+    """One payload and the file that came with it, or None."""
+    start, descriptors, *_ = socket.recv_fds(connection, 8, 1)
+    if not start:
+        raise EOFError
+    (length,) = struct.unpack("<Q", start)
+    return exactly(connection, length, None), (descriptors or [None])[0]
+
+
+def exactly(connection, count, deadline):
+    parts = []
+    while count:
+        connection.settimeout(None if deadline is None else max(deadline - time.monotonic(), 1e-3))
+        part = connection.recv(min(count, 2**16))
+        if not part:
+            raise EOFError
+        parts.append(part)
+        count -= len(part)
+        if count and deadline is not None and time.monotonic() > deadline:
+            raise TimeoutError
+    return b"".join(parts)
