@@ -67,8 +67,8 @@ def execute(notebook: NotebookNode, data_dir: Path) -> None:
     cell = parameters(notebook)
     source = cell.source
     cell.source += f"\nDATA_DIR = {str(data_dir.resolve())!r}"
-    client = NotebookClient(notebook, timeout=None, record_timing=False, resources={"metadata": {"path": str(PROJECT)}})
-    client.execute()
+    options = {"timeout": None, "record_timing": False, "coalesce_streams": True}
+    NotebookClient(notebook, resources={"metadata": {"path": str(PROJECT)}}, **options).execute()
     cell.source = source
 
 

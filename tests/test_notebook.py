@@ -73,6 +73,7 @@ def test_alone_in_a_folder_it_runs_from_top_to_bottom_and_gives_the_digits_of_th
     assert re.match(r"modules: in vae_modules-[0-9a-f]{8}\n", text)
     assert "binarized-mnist: 300 digits to train on" in text
     assert sum("image/png" in output.get("data", {}) for output in outputs) == 4
+    assert not [output.text for output in outputs if output.get("name") == "stderr"]
 
     monkeypatch.setattr(vae, "draw_figures", lambda *_: None)  # seconds, and not what is compared
     run = tmp_path / "run"
