@@ -171,14 +171,12 @@ class Learner:
         """Take the networks of a checkpoint, or a generator alone, to begin with. UserError if they do not fit."""
         content = weights.load(path)
         content = content.get("learner", content)  # of a checkpoint
-        generator = content.get("average", content.get("generator"))
-        try:
-            self.generator.load_state_dict(generator)
-            self.average.load_state_dict(generator)
+        with understood(path, "no generator of these sizes", "name another by --initial-weights"):
+            generator = content.get("average", content.get("generator"))
+            weights.put_into(self.generator, generator)
+            weights.put_into(self.average, generator)
             if "critic" in content:
-                self.critic.load_state_dict(content["critic"])
-        except (RuntimeError, TypeError, AttributeError) as error:
-            raise UserError(f"{path} holds no generator of these sizes; name another by --initial-weights") from error
+                weights.put_into(self.critic, content["critic"])
 
     def state_dict(self) -> dict[str, Any]:
         return {part: getattr(self, part).state_dict() for part in self.PARTS}
