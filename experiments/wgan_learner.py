@@ -13,7 +13,8 @@ import q3_samplers
 from experiments import weights
 from experiments.augmentation import augment
 from experiments.cuda_graph import cuda_graph, recorded
-from experiments.options import Options, UserError, file_path, fraction, option
+from experiments.errors import understood
+from experiments.options import Options, file_path, fraction, option
 from experiments.training import average_decay_at, first_not_finite, learning_rate_at, set_learning_rate, update_average
 from model import Generator, ImageCritic
 from q3_solution import critic_loss, generator_loss
