@@ -5,6 +5,7 @@ part to hold out is always a contiguous block: a shuffled one would share photog
 """
 
 import hashlib
+import math
 from pathlib import Path
 from typing import NamedTuple
 
@@ -22,6 +23,7 @@ MD5 = {  # of the published files; extra_32x32.mat has none here and is taken as
     "test_32x32.mat": "eb5a983be6a315427106f1b164d9cef3",
 }
 STAND_IN = "svhn-stand-in"
+LARGEST = 531_131  # images in a file: as many as the published extra_32x32.mat has
 
 
 class Photos(NamedTuple):
@@ -59,13 +61,19 @@ def svhn(path: str | Path) -> Photos:
             f"{published[:12]}...; delete it to have it downloaded anew, or put the published file in its place"
         )
     try:
+        shapes = {name: shape for name, shape, _ in scipy.io.whosmat(path)}
+        if math.prod(shapes.get("X", ())) > 32 * 32 * 3 * LARGEST:  # seen before it is unpacked
+            raise ValueError(f"X is {shapes['X']}")
         arrays = scipy.io.loadmat(path, variable_names=("X", "y"))
+        form = {name: f"{array.dtype} {array.shape}" for name, array in arrays.items() if not name.startswith("__")}
+        X, y = arrays.get("X"), arrays.get("y")
+    except MemoryError:
+        raise
     except Exception as error:  # whatever SciPy meets in a damaged or foreign file
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise ValueError(f"{path} is damaged or no MATLAB file ({reason}); get it anew from {ADDRESSES[0]}") from error
-    X, y = arrays.get("X"), arrays.get("y")
-    if X is None or y is None or X.dtype != np.uint8 or X.shape != (32, 32, 3, y.size) or not np.isin(y, range(1, 11)).all():
-        form = {name: f"{array.dtype} {array.shape}" for name, array in arrays.items() if not name.startswith("__")}
+    numeric = X is not None and y is not None and y.dtype.kind in "uif" and X.dtype == np.uint8
+    if not numeric or X.shape != (32, 32, 3, y.size) or not np.isin(y, range(1, 11)).all():
         raise ValueError(f"{path} is not of SVHN's form, X uint8 (32, 32, 3, n) and y (n, 1) from 1 to 10, but holds {form}")
     images = torch.from_numpy(np.ascontiguousarray(X.transpose(3, 2, 0, 1)))
     labels = torch.from_numpy(y.astype(np.int64).ravel() % 10)

@@ -105,7 +105,8 @@ def _within_patience(url: str, known_hash: str, partial: Path, name: str) -> Pat
     partial.mkdir(exist_ok=True)
     folder, failures = Path(tempfile.mkdtemp(dir=partial)), []
     pooch.get_logger().setLevel(logging.WARNING)
-    download = pooch.HTTPDownloader(progressbar=sys.stderr.isatty(), chunk_size=CHUNK, timeout=PATIENCE)
+    # This thread is sooner to give up than the connection, whose time-out would read as if there were none.
+    download = pooch.HTTPDownloader(progressbar=sys.stderr.isatty(), chunk_size=CHUNK, timeout=3 * PATIENCE)
 
     def work() -> None:
         try:

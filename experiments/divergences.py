@@ -11,8 +11,9 @@ from typing import Any
 import torch
 
 from experiments import figures
+from experiments.files import read, write_atomically
 from experiments.options import Options, command, new_options, option, parse
-from experiments.run import RunDirectory, write_atomically
+from experiments.run import RunDirectory
 from experiments.training import choose_device, fit, learning_rate_at, set_learning_rate
 from model import Critic, CriticBank
 from q2_samplers import FAMILIES, stream
@@ -112,10 +113,9 @@ def train(run: RunDirectory, options: DivergenceOptions, device: torch.device) -
     was done goes on with the first, from a checkpoint kept for that, and does the second anew.
     """
     torch.manual_seed(options.seed)
-    state = run.resume(options)
-    done = state["curves"] if state else {}
+    state, done = read_checkpoint(run, options)
     if any(curve["iterations"] < options.iterations for curve in done.values()):
-        state, done = run.resume(options, FIRST), {}
+        state, done = read_checkpoint(run, options, FIRST)
     for objective in [objective for objective in OBJECTIVES if objective not in done]:
         learner = Learner(objective, options, device)
         seconds = fit(
@@ -134,6 +134,20 @@ def train(run: RunDirectory, options: DivergenceOptions, device: torch.device) -
         measured = {"estimate": values, "lower_bound": bounds, "seconds": seconds, "iterations": options.iterations}
         done = {**done, objective: measured}
     return done
+
+
+def read_checkpoint(run: RunDirectory, options: DivergenceOptions, *name: str) -> tuple[dict | None, dict[str, dict[str, Any]]]:
+    """A checkpoint, if there is one, and the estimates of the objectives that were done by then."""
+    state = run.resume(options, *name)
+    with run.understood():
+        done = state["curves"] if state else {}
+        for curve in done.values():
+            float(curve["seconds"]), int(curve["iterations"])
+            if torch.tensor([curve["estimate"], curve["lower_bound"]]).shape != (2, len(options.thetas)):
+                raise ValueError("its estimates are not one for each theta")
+        if state and state["objective"] not in OBJECTIVES:
+            raise ValueError("it is of no objective")
+    return state, done
 
 
 def estimate(
@@ -195,8 +209,8 @@ def draw_figure(run: RunDirectory, objective: str, options: DivergenceOptions) -
     fine = [low + (high - low) * step / 400 for step in range(401)]
     estimates = {}
     for neighbour, preset in run.presets_beside(options, "family"):
-        with contextlib.suppress(OSError, KeyError, ValueError), open(neighbour.folder / "curves.csv") as file:
-            rows = list(csv.DictReader(file))
+        with contextlib.suppress(OSError, KeyError, ValueError, TypeError, csv.Error):
+            rows = list(csv.DictReader(read(neighbour.folder / "curves.csv").decode().splitlines()))
             estimates[preset] = [float(row["theta"]) for row in rows], [float(row[objective]) for row in rows]
     exact = [getattr(family, objective)(theta) for theta in fine]
     path = run.figures / f"{objective}.png"

@@ -1,23 +1,63 @@
 """One function per figure of questions 1 and 2: tensors and a path in, a file out."""
 
+import functools
+import inspect
 import io
+import math
+import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar, cast
 
 import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from experiments.run import write_atomically
+from experiments.errors import UserError, out_of_memory, reason
+from experiments.files import write_atomically
 
+Draw = TypeVar("Draw", bound=Callable[..., None])
 INK, ACCENT, FAINT = "#1f2933", "#c2410c", "#9aa5b1"
 
 
+def drawn(draw: Draw) -> Draw:
+    """A function that draws a figure to its `path`, made to say in a line if it cannot: measures are worth more."""
+
+    @functools.wraps(draw)
+    def attempt(*arguments: Any, **named: Any) -> None:
+        try:
+            draw(*arguments, **named)
+        except UserError:  # of writing, and that goes for all files
+            raise
+        except Exception as error:
+            if out_of_memory(error):
+                raise
+            path = inspect.signature(draw).bind(*arguments, **named).arguments["path"]
+            print(f"WARNING: {path} could not be drawn ({reason(error)})", file=sys.stderr, flush=True)
+
+    return cast(Draw, attempt)
+
+
+def literal(words: str) -> str:
+    """Words for a figure as they are: matplotlib takes what is between two dollar signs for mathematics."""
+    return words.replace("$", r"\$")
+
+
+def points(log: list[dict], x: str, y: str) -> tuple[list[float], list[float]]:
+    """The x and y of those entries of a log that hold a finite number for both, two lists."""
+    pairs = [(entry.get(x), entry.get(y)) for entry in log]
+    kept: list[Any] = [(a, b) for a, b in pairs if all(isinstance(c, (int, float)) and abs(c) < math.inf for c in (a, b))]
+    return [pair[0] for pair in kept], [pair[1] for pair in kept]
+
+
+@drawn
 def elbo_curves(
-    curves: dict[str, tuple[list[int], list[float]]], path: Path, dataset: str, required: float | None = None
+    curves: dict[str, tuple[list[float], list[float]]], path: Path, dataset: str, required: float | None = None
 ) -> None:
     """Validation ELBO by epoch. curves: name to (epochs, ELBOs), the first emphasised. required: a level, or None."""
+    if not curves:
+        raise ValueError("log.jsonl holds no epoch")
     figure = Figure(figsize=(6.4, 4), layout="constrained")
     axes = figure.add_subplot(xlabel="epoch", ylabel="validation ELBO (nats per image)", title=f"VAE on {dataset}")
     styles: list[dict[str, Any]] = [
@@ -38,6 +78,7 @@ def elbo_curves(
     save(figure, path)
 
 
+@drawn
 def digits(probabilities: torch.Tensor, path: Path, title: str) -> None:
     """Digits in a square, of the data or decoded. probabilities: (n, 784), the mean of each pixel."""
     columns = int(len(probabilities) ** 0.5)
@@ -47,6 +88,7 @@ def digits(probabilities: torch.Tensor, path: Path, title: str) -> None:
     save(figure, path)
 
 
+@drawn
 def reconstructions(originals: torch.Tensor, probabilities: torch.Tensor, path: Path, dataset: str) -> None:
     """Validation digits above what the VAE makes of them. originals, probabilities: (n, 784), n a multiple of 10."""
     figure = Figure(figsize=(6, 6.4), layout="constrained")
@@ -58,6 +100,7 @@ def reconstructions(originals: torch.Tensor, probabilities: torch.Tensor, path: 
     save(figure, path)
 
 
+@drawn
 def latent_walk(
     probabilities: torch.Tensor, path: Path, dataset: str, dimensions: tuple[int, int], values: list[float]
 ) -> None:
@@ -80,6 +123,7 @@ DIVERGENCES = {
 }
 
 
+@drawn
 def divergence_curve(
     exact: tuple[list[float], list[float]],
     estimates: dict[str, tuple[list[float], list[float]]],

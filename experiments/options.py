@@ -8,43 +8,15 @@ come from there.
 import argparse
 import dataclasses
 import math
-import sys
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Literal, NoReturn, TypeVar
 
-import torch
+from experiments.errors import UserError as UserError
+from experiments.errors import command as command  # with the options, as a command line needs them
 
 T = TypeVar("T")
 AnyOptions = TypeVar("AnyOptions", bound="Options")
-
-
-class UserError(Exception):
-    """Something that the user can mend, in one line: what, where, what to do."""
-
-
-def command(main: Callable[[list[str] | None], None], argv: list[str] | None = None) -> int:
-    """Run main(argv) as a command: a UserError becomes one line and exit code 2, Ctrl-C one line and exit code 130."""
-    try:
-        main(argv)
-    except (UserError, OSError) as error:  # an OSError that nothing else foresaw still names the file and the reason
-        print("error:", " ".join(str(error).splitlines()), file=sys.stderr)
-        return 2
-    except RuntimeError as error:
-        if not _out_of_memory(error):
-            raise
-        print("error: the memory does not suffice for these sizes; name smaller ones", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("interrupted; the same command with --resume goes on from the last checkpoint", file=sys.stderr)
-        return 130
-    return 0
-
-
-def _out_of_memory(error: RuntimeError) -> bool:
-    """Whether PyTorch could not have the memory it asked for; on the CPU only the words of the error say so."""
-    words = ("can't allocate memory", "Storage size calculation overflowed", "Invalid storage size")
-    return isinstance(error, torch.OutOfMemoryError) or any(part in str(error) for part in words)
 
 
 def text(value: str) -> str:

@@ -3,9 +3,7 @@
 import contextlib
 import io
 import json
-import os
 import platform
-import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,7 +12,9 @@ import filelock
 import numpy as np
 import torch
 
-from experiments.options import AnyOptions, Options, UserError, fields, from_record, resumed_options, to_record
+from experiments.errors import UserError, understood
+from experiments.files import cannot, load_plain, read, write_atomically
+from experiments.options import AnyOptions, Options, fields, from_record, resumed_options, to_record
 
 CHECKPOINT = "checkpoint.pt"
 STARTED = ("options.json", "log.jsonl", CHECKPOINT)  # what training writes
@@ -33,7 +33,7 @@ class RunDirectory:
         self._lock = filelock.FileLock(self.folder / ".lock", timeout=0)
 
     def __enter__(self) -> "RunDirectory":
-        with _as_user_error(f"cannot write to {self.folder}"):
+        with cannot(f"write to {self.folder}"):
             self.figures.mkdir(parents=True, exist_ok=True)
             try:
                 self._lock.acquire()
@@ -79,7 +79,7 @@ class RunDirectory:
 
     def _is_ours(self) -> bool:
         with contextlib.suppress(OSError, ValueError, RecursionError):
-            content = json.loads((self.folder / "options.json").read_bytes())
+            content = json.loads(read(self.folder / "options.json"))
             return isinstance(content, dict) and {"question", "versions"} <= content.keys()
         return False
 
@@ -91,7 +91,7 @@ class RunDirectory:
         number = 1
         while (aside := self.folder / f"previous-{number}").exists():
             number += 1
-        with _as_user_error(f"cannot move the earlier run in {self.folder} aside"):
+        with cannot(f"move the earlier run in {self.folder} aside"):
             moving = self.folder / MOVING
             moving.mkdir(exist_ok=True)
             for name in OWN:
@@ -116,17 +116,13 @@ class RunDirectory:
         """
         path = self.folder / "options.json"
         try:
-            record = json.loads(path.read_bytes())
-            del record["versions"]
-            if (question := record.pop("question")) == asked.question:
-                return from_record(record, asked)
+            with understood(path, "damaged or of another version", f"delete {self.folder} or name another --run-dir"):
+                record = json.loads(read(path))
+                del record["versions"]
+                if (question := record.pop("question")) == asked.question:
+                    return from_record(record, asked)
         except FileNotFoundError:
             return None
-        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-            reason = (str(error) or type(error).__name__).splitlines()[0][:100]
-            raise UserError(
-                f"{path} is damaged or of another version ({reason}); delete {self.folder} or name another --run-dir"
-            ) from error
         raise UserError(f"{self.folder} holds a run of {str(question)[:9]}, not {asked.question}; name another --run-dir")
 
     def presets_beside(self, options: AnyOptions, *alike: str) -> Iterator[tuple["RunDirectory", str]]:
@@ -149,6 +145,10 @@ class RunDirectory:
         torch.save({"options": to_record(options), **state, "log_entries": len(self.read_log())}, buffer)
         write_atomically(self.checkpoint, buffer.getbuffer())
 
+    def understood(self) -> contextlib.AbstractContextManager[None]:
+        """Turn whatever is raised by a checkpoint that lacks something, or has it otherwise, into a UserError."""
+        return understood(self.checkpoint, "damaged or of another version", f"delete {self.folder}")
+
     def load(self, options: Options, name: str = CHECKPOINT) -> dict | None:
         """The last checkpoint's state, on the CPU, or None if there is none. Executes no code that the file may hold.
 
@@ -156,12 +156,10 @@ class RunDirectory:
         """
         path = self.folder / name
         try:
-            state = load_plain(path)
+            with understood(path, "damaged or no checkpoint", "delete it to start anew"):
+                state = load_plain(path)
         except FileNotFoundError:
             return None
-        except Exception as error:  # whatever torch.load meets in a damaged or foreign file
-            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-            raise UserError(f"{path} is damaged or no checkpoint ({reason}); delete it to start anew") from error
         expected = to_record(options)
         saved = state.get("options")
         if (
@@ -174,53 +172,25 @@ class RunDirectory:
     def resume(self, options: Options, name: str = CHECKPOINT) -> dict | None:
         """What load gives, after cutting log.jsonl back to where that checkpoint was written."""
         state = self.load(options, name)
-        entries = self.read_log()[: state["log_entries"] if state else 0]
+        with self.understood():
+            entries = self.read_log()[: state["log_entries"] if state else 0]
         write_atomically(self.folder / "log.jsonl", "".join(json.dumps(entry) + "\n" for entry in entries).encode())
         return state
 
     def log(self, entry: dict) -> None:
         """Append one entry to log.jsonl."""
-        with _as_user_error(f"cannot write {self.folder / 'log.jsonl'}"), open(self.folder / "log.jsonl", "a") as file:
+        with cannot(f"write {self.folder / 'log.jsonl'}"), open(self.folder / "log.jsonl", "a") as file:
             file.write(json.dumps(entry) + "\n")
 
     def read_log(self) -> list[dict]:
-        """The entries of log.jsonl, without a last line that was cut short."""
+        """The entries of log.jsonl, without what is no entry, such as a last line that was cut short."""
         path = self.folder / "log.jsonl"
         entries = []
-        for line in path.read_bytes().splitlines() if path.exists() else ():
-            with contextlib.suppress(ValueError):
-                entries.append(json.loads(line))
+        for line in read(path).splitlines() if path.exists() else ():
+            with contextlib.suppress(ValueError, RecursionError):
+                if isinstance(entry := json.loads(line), dict):
+                    entries.append(entry)
         return entries
-
-
-def write_atomically(path: Path, content: bytes | memoryview) -> None:
-    """Write bytes under a temporary name, then rename: the path holds the old content or the new, never a part."""
-    temporary = path.with_name(path.name + ".tmp")
-    with _as_user_error(f"cannot write {path}"):
-        try:
-            with open(temporary, "wb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.replace(path)
-        except OSError:
-            temporary.unlink(missing_ok=True)
-            raise
-
-
-def load_plain(path: Path) -> dict[str, Any]:
-    """The dictionary of plain types and tensors that torch.save wrote, on the CPU.
-
-    Raises, and executes no code, whatever else the file may hold.
-    """
-    if zipfile.is_zipfile(path):  # not what PyTorch before 1.6 wrote
-        with zipfile.ZipFile(path) as archive:
-            if (part := archive.testzip()) is not None:  # torch.load reads past wrong checksums
-                raise ValueError(f"the checksum of {part} is wrong")
-    content = torch.load(path, map_location="cpu", weights_only=True)
-    if not isinstance(content, dict):
-        raise ValueError(f"it holds a {type(content).__name__}")
-    return content
 
 
 def versions(device: torch.device) -> dict[str, Any]:
@@ -238,12 +208,3 @@ def versions(device: torch.device) -> dict[str, Any]:
         "tf32": torch.backends.cudnn.allow_tf32 if gpu else None,
         "threads": torch.get_num_threads(),
     }
-
-
-@contextlib.contextmanager
-def _as_user_error(what: str) -> Iterator[None]:
-    """Turn an error of the file system into a UserError that begins with `what`."""
-    try:
-        yield
-    except OSError as error:
-        raise UserError(f"{what}: {error.strerror or error}; nothing that was there is lost") from error

@@ -92,13 +92,10 @@ def _restore(
 ) -> tuple[int, float]:
     """Put a checkpoint back. Returns the units done, and the seconds they took."""
     unit, length = options.length
-    try:
+    with run.understood():
         learner.load_state_dict(state["learner"])
         set_random_state(state["random_state"], device)
         done, seconds, before = int(state[unit]), float(state["train_seconds"]), int(state["options"][f"{unit}s"])
-    except (KeyError, TypeError, ValueError, RuntimeError, AttributeError, IndexError) as error:
-        reason = (str(error) or type(error).__name__).splitlines()[0]
-        raise UserError(f"{run.checkpoint} is damaged or of another version ({reason}); delete {run.folder}") from error
     if done > length:
         raise UserError(f"{run.checkpoint} is {done} {unit}s long, more than options.json beside it says; delete {run.folder}")
     print(f"resuming after {unit.replace('_', ' ')} {done} of {length}", flush=True)

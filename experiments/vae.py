@@ -15,6 +15,7 @@ from experiments.data import fetch, published_or_stand_in
 from experiments.likelihood import EVALUATION_SEED, elbo_of, evaluate_elbo, evaluate_log_likelihood, mean_and_stderr
 from experiments.options import Options, UserError, command, fraction, new_options, option, parse
 from experiments.run import RunDirectory
+from experiments.weights import put_into
 from model import VAE
 
 
@@ -117,7 +118,9 @@ def evaluate(run: RunDirectory, digits: q1_samplers.Digits, options: VAEOptions,
     if state is None:
         raise UserError(f"{run.folder} holds no trained model; train one first: python q1_solution.py train")
     model = VAE().to(device)
-    model.load_state_dict(state["learner"]["average"])
+    with run.understood():
+        put_into(model, state["learner"]["average"])
+        epochs, train_seconds = int(state["epoch"]), round(float(state["train_seconds"]), 1)
     valid_elbo, valid_elbo_stderr = mean_and_stderr(evaluate_elbo(model, digits.valid.to(device)))
     several = [K for K in FEWER_SAMPLES if options.num_samples > K] + [options.num_samples]
     log_p = evaluate_log_likelihood(model, digits.test.to(device), several)  # (images, K)
@@ -126,14 +129,14 @@ def evaluate(run: RunDirectory, digits: q1_samplers.Digits, options: VAEOptions,
         "dataset": digits.name,
         "preset": options.preset,
         "seed": options.seed,
-        "epochs": state["epoch"],
+        "epochs": epochs,
         "valid_elbo": valid_elbo,
         "valid_elbo_stderr": valid_elbo_stderr,
         "test_log_likelihood": log_likelihood,
         "test_log_likelihood_stderr": log_likelihood_stderr,
         "num_samples": options.num_samples,
         "test_log_likelihood_by_num_samples": dict(zip(map(str, several), log_p.mean(0).tolist())),
-        "train_seconds": round(state["train_seconds"], 1),
+        "train_seconds": train_seconds,
     }
     run.write_json("metrics.json", metrics)
     draw_figures(run, model, digits, options)
@@ -171,15 +174,16 @@ def draw_figures(run: RunDirectory, model: VAE, digits: q1_samplers.Digits, opti
     )
 
 
-def elbo_by_preset(run: RunDirectory, options: VAEOptions) -> dict[str, tuple[list[int], list[float]]]:
+def elbo_by_preset(run: RunDirectory, options: VAEOptions) -> dict[str, tuple[list[float], list[float]]]:
     """The validation ELBO by epoch of this run, and of a run beside it for each other preset on the same data.
 
     Returns preset to (epochs, ELBOs), this run's own first.
     """
     curves = {}
     for neighbour, preset in run.presets_beside(options, "dataset_digest"):
-        if log := neighbour.read_log():
-            curves[preset] = [entry["epoch"] for entry in log], [entry["valid_elbo"] for entry in log]
+        epochs, elbos = figures.points(neighbour.read_log(), "epoch", "valid_elbo")
+        if epochs:
+            curves[preset] = epochs, elbos
     return curves
 
 

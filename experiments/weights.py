@@ -7,13 +7,15 @@ from typing import Any
 import torch
 from torch import nn
 
-from experiments.options import UserError
-from experiments.run import load_plain, write_atomically
+from experiments.errors import UserError, understood
+from experiments.files import load_plain, write_atomically
+from experiments.options import text
 from model import DigitClassifier, Generator
 
 PRETRAINED = Path(__file__).parents[1] / "data" / "pretrained"
 GENERATOR = PRETRAINED / "generator.pt"
 CLASSIFIER = PRETRAINED / "classifier.pt"
+LARGEST = 10_000  # of both sizes of a generator
 
 
 def save(path: Path, name: str, network: nn.Module, origin: dict, dtype: torch.dtype = torch.float32) -> None:
@@ -27,16 +29,21 @@ def save(path: Path, name: str, network: nn.Module, origin: dict, dtype: torch.d
     write_atomically(path, buffer.getvalue())
 
 
+def put_into(network: nn.Module, state: dict[str, torch.Tensor]) -> None:
+    """Give a network these weights. Raises if one is missing, of another shape, or no longer finite."""
+    network.load_state_dict(state)
+    for name, values in network.state_dict().items():
+        if not values.isfinite().all():
+            raise ValueError(f"{name} is not finite")
+
+
 def load(path: Path) -> dict:
     """A file's dictionary. UserError if it is missing, damaged or something else; no code in it is executed."""
     try:
-        content = load_plain(path)
-    except Exception as error:  # whatever torch.load meets in a damaged or foreign file
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise UserError(f"{path} is missing, damaged or no file of weights ({reason})") from error
-    if not isinstance(content, dict):
-        raise UserError(f"{path} holds no dictionary of weights")
-    return content
+        with understood(path, "damaged or no file of weights", "name another"):
+            return load_plain(path)
+    except FileNotFoundError as error:
+        raise UserError(f"{path} is missing; name a file of weights that is there") from error
 
 
 def load_generator(path: Path) -> tuple[Generator, dict]:
@@ -46,28 +53,39 @@ def load_generator(path: Path) -> tuple[Generator, dict]:
     executed.
     """
     try:
-        content = load_plain(path)
-        weights, origin = (content["generator"], content["origin"]) if "origin" in content else (content, {})
-        z_dim, widest = weights["decoder.0.weight"].shape[:2]
-        generator = Generator(z_dim, widest // 4)
-        generator.load_state_dict(weights)
+        with understood(path, "damaged or no such generator", "name another by --generator"):
+            content = load_plain(path)
+            weights, origin = (content["generator"], content["origin"]) if "origin" in content else (content, {})
+            if "decoder.0.weight" not in weights:
+                raise ValueError(f"it has no 'decoder.0.weight' but {', '.join(map(str, [*weights][:4])) or 'nothing'}")
+            sizes = z_dim, h_dim = weights["decoder.0.weight"].shape[0], weights["decoder.0.weight"].shape[1] // 4
+            if min(sizes) < 1 or max(sizes) > LARGEST:
+                raise ValueError(f"its sizes are z_dim {z_dim} and h_dim {h_dim}")
+            put_into(generator := Generator(z_dim, h_dim), weights)
+            if not all(text(name) and _is_plain(value) for name, value in origin.items()):
+                raise ValueError("its origin is not of plain values")
     except FileNotFoundError as error:
         raise UserError(f"{path} is not there; train a generator first, or name its weights by --generator") from error
-    except Exception as error:  # whatever torch.load meets in a damaged or foreign file
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise UserError(f"{path} is damaged or no such generator ({reason}); name another by --generator") from error
     return generator, origin
+
+
+def _is_plain(value: object) -> bool:
+    """Whether a value of an origin can be shown in a line and written as JSON."""
+    return text(value) is not None if isinstance(value, str) else value is None or isinstance(value, (int, float, list))
 
 
 def load_classifier(path: Path = CLASSIFIER) -> tuple[DigitClassifier, dict]:
     """The classifier, in evaluation mode, and its origin. UserError if the file is missing or damaged."""
+    remedy = "python -m experiments.classifier makes it anew"
     try:
-        content = load_plain(path)
-        with torch.device("meta"):  # no weights of its own, so no random numbers drawn in the middle of a training
-            classifier = DigitClassifier()
-        classifier.load_state_dict(content["classifier"], assign=True)
-    except Exception as error:  # whatever torch.load meets in a damaged or foreign file
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise UserError(f"{path} is missing or damaged ({reason}); python -m experiments.classifier makes it anew") from error
+        with understood(path, "damaged or no such classifier", remedy):
+            content = load_plain(path)
+            with torch.device("meta"):  # no weights of its own, so no random numbers drawn in the middle of a training
+                classifier = DigitClassifier()
+            classifier.load_state_dict(content["classifier"], assign=True)
+            put_into(classifier, classifier.state_dict())
+            origin = content["origin"]
+    except FileNotFoundError as error:
+        raise UserError(f"{path} is missing; {remedy}") from error
     layout: dict[str, Any] = {"memory_format": torch.channels_last}
-    return classifier.float().to(**layout).eval(), content["origin"]
+    return classifier.float().to(**layout).eval(), origin

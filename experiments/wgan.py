@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -9,6 +10,8 @@ import torch
 import q3_samplers
 from experiments import exploration, measures, weights, wgan_figures
 from experiments.data import fetch, published_or_stand_in
+from experiments.figures import literal
+from experiments.files import check_file
 from experiments.options import UserError, command, fields, flag, new_options, parse, to_record
 from experiments.run import RunDirectory
 from experiments.training import choose_device, fit
@@ -96,16 +99,21 @@ def gradient_norm_between(critic: Callable[[torch.Tensor], torch.Tensor], x: tor
         return gradient_norm(x, y, critic).mean().item()
 
 
+def read_photos(path: Path) -> q3_samplers.Photos:
+    check_file(path)
+    return q3_samplers.svhn(path)
+
+
 def load_blocks(options: WGANOptions) -> q3_samplers.Blocks:
     """The images of --data-file if named, of SVHN's two files (`auto`, `svhn`), or the drawn stand-in, in blocks."""
 
     def published() -> q3_samplers.Blocks:
         if options.data_file is not None:
-            return q3_samplers.in_blocks(q3_samplers.svhn(options.data_file))
+            return q3_samplers.in_blocks(read_photos(options.data_file))
         folder, missing = options.data_dir / q3_samplers.FOLDER, q3_samplers.missing(options.data_dir)
         fetch(folder, {name: f"md5:{digest}" for name, digest in missing.items()}, q3_samplers.ADDRESSES)
         files = (q3_samplers.find(options.data_dir, name) or folder / name for name in q3_samplers.MD5)
-        return q3_samplers.in_blocks(*(q3_samplers.svhn(path) for path in files))
+        return q3_samplers.in_blocks(*(read_photos(path) for path in files))
 
     def stand_in() -> q3_samplers.Blocks:
         return q3_samplers.in_blocks(q3_samplers.stand_in())
@@ -188,7 +196,7 @@ def _main(argv: list[str] | None) -> None:
 def evaluate_own(run: RunDirectory, options: WGANOptions, blocks: q3_samplers.Blocks, device: torch.device) -> None:
     """Explore the run's own generator, and show how its training went."""
     logs = {options.preset: run.read_log()}
-    wgan_figures.training_curves(logs, run.figures / "training.png", blocks.train.name)
+    wgan_figures.training_curves(logs, run.figures / "training.png", literal(blocks.train.name))
     evaluate(run, run.folder / GENERATOR, blocks, options.epsilon, device)
 
 

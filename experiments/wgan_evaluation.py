@@ -6,6 +6,7 @@ import torch
 
 import q3_samplers
 from experiments import exploration, measures, weights, wgan_figures
+from experiments.figures import literal
 from experiments.run import RunDirectory
 from model import DigitClassifier, Generator
 
@@ -23,7 +24,7 @@ def evaluate(run: RunDirectory, path: Path, blocks: q3_samplers.Blocks | None, e
         **{name: origin.get(name) for name in DESCRIBED},
         "dataset": blocks and blocks.test.name,
     }
-    trained_on = f"generator trained on {metrics['trained_on'] or 'images it does not name'}"
+    trained_on = literal(f"generator trained on {metrics['trained_on'] or 'images it does not name'}")
     metrics |= explore_samples(run, generator, classifier, blocks, trained_on)
     metrics |= explore_dimensions(run, generator, classifier, epsilon, trained_on)
     metrics |= explore_paths(run, generator, classifier, trained_on)
@@ -49,11 +50,13 @@ def explore_samples(
     real = q3_samplers.scale(q3_samplers.spread(blocks.test.images, most)).to(images.device)
     training = q3_samplers.scale(q3_samplers.spread(blocks.train.images, exploration.SAMPLES)).to(images.device)
     shown = q3_samplers.scale(q3_samplers.spread(blocks.test.images, IMAGES_SHOWN))
-    wgan_figures.samples(images[:IMAGES_SHOWN], shown, run.figures / "samples.png", trained_on, blocks.test.name)
+    wgan_figures.samples(images[:IMAGES_SHOWN], shown, run.figures / "samples.png", trained_on, literal(blocks.test.name))
     metrics = exploration.compare(real, images, classifier)
     floor = exploration.compare(real, training, classifier)
     of_real = measures.legible(measures.look(classifier, real))
-    wgan_figures.digit_shares(metrics["digit_shares"], floor["digit_shares"], run.figures / "digits.png", blocks.test.name)
+    wgan_figures.digit_shares(
+        metrics["digit_shares"], floor["digit_shares"], run.figures / "digits.png", literal(blocks.test.name)
+    )
     every = q3_samplers.scale(blocks.train.images).to(images.device)
     (distances, rows), (of_test, _) = (measures.nearest(part, every) for part in (images[: len(real)], real))
     wgan_figures.nearest(images[:20], every[rows[:20]], run.figures / "nearest.png", trained_on)

@@ -8,10 +8,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from experiments.exploration import Dimensions
-from experiments.figures import ACCENT, FAINT, INK, save
+from experiments.figures import ACCENT, FAINT, INK, drawn, points, save
 from experiments.measures import Estimate
 
 
+@drawn
 def image_grid(images: torch.Tensor, path: Path) -> None:
     """Colour images in a square, nothing else. images: (n, 3, 32, 32) in [-1, 1]."""
     figure = Figure(figsize=(6, 6))
@@ -19,6 +20,7 @@ def image_grid(images: torch.Tensor, path: Path) -> None:
     save(figure, path)
 
 
+@drawn
 def samples(images: torch.Tensor, real: torch.Tensor | None, path: Path, trained_on: str, dataset: str | None) -> None:
     """Generated images in seven rows, beside them real ones if there are any; else twice as many fill the width.
 
@@ -34,6 +36,7 @@ def samples(images: torch.Tensor, real: torch.Tensor | None, path: Path, trained
     save(figure, path, dpi=100)
 
 
+@drawn
 def nearest(images: torch.Tensor, neighbours: torch.Tensor, path: Path, trained_on: str) -> None:
     """Generated images above the training images nearest to them. Both (n, 3, 32, 32), n a multiple of 10."""
     figure = Figure(figsize=(7, 3.6), layout="constrained")
@@ -43,6 +46,7 @@ def nearest(images: torch.Tensor, neighbours: torch.Tensor, path: Path, trained_
     save(figure, path)
 
 
+@drawn
 def perturbations(
     rows: dict[str, torch.Tensor],
     strongest: dict[str, list[int]],
@@ -86,6 +90,7 @@ def perturbations(
     save(figure, path, dpi=85)
 
 
+@drawn
 def digit_shares(generated: list[float], real: list[float], path: Path, dataset: str) -> None:
     """How images spread over the ten digits, by the classifier: generated beside real training images."""
     figure = Figure(figsize=(6.4, 3.2), layout="constrained")
@@ -98,6 +103,7 @@ def digit_shares(generated: list[float], real: list[float], path: Path, dataset:
     save(figure, path)
 
 
+@drawn
 def interpolation(images: torch.Tensor, alphas: list[float], path: Path, title: str, trained_on: str) -> None:
     """Paths between pairs of pictures, one a row. images: (alphas, pairs, 3, 32, 32)."""
     columns, rows = images.shape[:2]
@@ -121,6 +127,7 @@ PATHS = {  # name, colour and line of each way between two images
 }
 
 
+@drawn
 def along_paths(
     legible: dict[str, list[Estimate]],
     norms: dict[str, torch.Tensor],
@@ -156,6 +163,7 @@ def along_paths(
     save(figure, path)
 
 
+@drawn
 def training_curves(logs: dict[str, list[dict]], path: Path, dataset: str) -> None:
     """How WGAN-LP runs went, by generator step: the critic's estimate, and what was measured at each checkpoint.
 
@@ -171,12 +179,8 @@ def training_curves(logs: dict[str, list[dict]], path: Path, dataset: str) -> No
     }
     for axes, (name, label) in zip(figure.subplots(2, 2).flat, panels.items()):
         for (run, log), colour in zip(logs.items(), (ACCENT, INK, FAINT)):
-            entries = [entry for entry in log if name in entry]
             marker = None if name == "wasserstein_estimate" else "o"
-            values = [entry[name] for entry in entries]
-            axes.plot(
-                [entry["generator_step"] for entry in entries], values, color=colour, marker=marker, markersize=3, label=run
-            )
+            axes.plot(*points(log, "generator_step", name), color=colour, marker=marker, markersize=3, label=run)
         axes.set(xlabel="generator steps", ylabel=label)
         axes.spines[["top", "right"]].set_visible(False)
         axes.grid(alpha=0.3)

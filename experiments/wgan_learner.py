@@ -13,7 +13,8 @@ import q3_samplers
 from experiments import weights
 from experiments.augmentation import augment
 from experiments.cuda_graph import cuda_graph, recorded
-from experiments.options import Options, UserError, file_path, fraction, option
+from experiments.errors import understood
+from experiments.options import Options, file_path, fraction, option
 from experiments.training import average_decay_at, first_not_finite, learning_rate_at, set_learning_rate, update_average
 from model import Generator, ImageCritic
 from q3_solution import critic_loss, generator_loss
@@ -171,14 +172,12 @@ class Learner:
         """Take the networks of a checkpoint, or a generator alone, to begin with. UserError if they do not fit."""
         content = weights.load(path)
         content = content.get("learner", content)  # of a checkpoint
-        generator = content.get("average", content.get("generator"))
-        try:
-            self.generator.load_state_dict(generator)
-            self.average.load_state_dict(generator)
+        with understood(path, "no generator of these sizes", "name another by --initial-weights"):
+            generator = content.get("average", content.get("generator"))
+            weights.put_into(self.generator, generator)
+            weights.put_into(self.average, generator)
             if "critic" in content:
-                self.critic.load_state_dict(content["critic"])
-        except (RuntimeError, TypeError, AttributeError) as error:
-            raise UserError(f"{path} holds no generator of these sizes; name another by --initial-weights") from error
+                weights.put_into(self.critic, content["critic"])
 
     def state_dict(self) -> dict[str, Any]:
         return {part: getattr(self, part).state_dict() for part in self.PARTS}

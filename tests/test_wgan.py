@@ -399,7 +399,7 @@ def test_evaluating_their_generator_leaves_the_own_figures_and_metrics_alone(q3,
         (["evaluate", "--generator", "{}/none.pt"], "none.pt is not there"),
         (["evaluate", "--run-dir", "{}/new", "--preset", "handout"], "leave out --preset"),
         (["--epsilon", "0"], "is not a number above 0"),
-        (["train", "--data-file", "{}"], "Is a directory"),
+        (["train", "--data-file", "{}"], "is not a regular file"),
     ],
 )
 def test_bad_commands_are_one_line(q3, tmp_path, arguments, message):

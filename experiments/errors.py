@@ -1,0 +1,79 @@
+"""What a command says of a mistake, and of a file that is not what it should be: one line, exit code 2."""
+
+import contextlib
+import io
+import os
+import re
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import torch
+
+
+class UserError(Exception):
+    """Something that the user can mend, in one line: what, where, what to do."""
+
+
+def command(main: Callable[[list[str] | None], None], argv: list[str] | None = None) -> int:
+    """Run main(argv) as a command: a UserError becomes one line and exit code 2, Ctrl-C one line and exit code 130."""
+    _prepare_streams()
+    try:
+        main(argv)
+        sys.stdout.flush()
+    except BrokenPipeError:  # such as `| head -1`
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115 (for what Python writes at its end)
+        print("error: what reads the output has ended, so the run stops here; --resume goes on with it", file=sys.stderr)
+        return 2
+    except (UserError, OSError) as error:  # an OSError that nothing else foresaw still names the file and the reason
+        print("error:", " ".join(str(error).splitlines()), file=sys.stderr)
+        return 2
+    except (RuntimeError, MemoryError) as error:
+        if not out_of_memory(error):
+            raise
+        print("error: the memory does not suffice for these sizes; name smaller ones", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("interrupted; the same command with --resume goes on from the last checkpoint", file=sys.stderr)
+        return 130
+    return 0
+
+
+def _prepare_streams() -> None:
+    """Let the output take any character, and let a stream that is closed (2>&-) swallow what it is sent."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115 (open as long as the process)
+        elif isinstance(stream := getattr(sys, name), io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def out_of_memory(error: Exception) -> bool:
+    """Whether memory that was asked for could not be had; of PyTorch on the CPU only the words of the error say so."""
+    words = ("can't allocate memory", "Storage size calculation overflowed", "Invalid storage size")
+    return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or any(part in str(error) for part in words)
+
+
+def reason(error: Exception) -> str:
+    """What an error says, for a place in a line: its first line without colours, printable, not too long."""
+    words = re.sub(r"\x1b\[[0-9;]*m", "", str(error)).strip() or type(error).__name__
+    words = repr(error.args[0]) if isinstance(error, KeyError) and error.args else words.splitlines()[0]
+    return "".join(character if character.isprintable() else "?" for character in words)[:200]
+
+
+@contextlib.contextmanager
+def understood(path: Path, otherwise: str, what_to_do: str) -> Iterator[None]:
+    """Turn whatever reading a damaged or foreign file raises into a UserError: what it is otherwise, and what to do.
+
+    A FileNotFoundError goes through, for the caller knows better what is missing, and so does a lack of memory.
+    """
+    try:
+        yield
+    except (UserError, FileNotFoundError):
+        raise
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror or error}") from error
+    except Exception as error:
+        if out_of_memory(error):
+            raise
+        raise UserError(f"{path} is {otherwise} ({reason(error)}); {what_to_do}") from error
