@@ -55,9 +55,8 @@ def out_of_memory(error: Exception) -> bool:
 
 
 def reason(error: Exception) -> str:
-    """What an error says, for a place in a line: its first line without colours, printable, not too long."""
-    words = re.sub(r"\x1b\[[0-9;]*m", "", str(error)).strip() or type(error).__name__
-    words = repr(error.args[0]) if isinstance(error, KeyError) and error.args else words.splitlines()[0]
+    """What an error says, for a place in a line: in one, without colours, printable, not too long."""
+    words = " ".join(re.sub(r"\x1b\[[0-9;]*m", "", str(error)).split()) or type(error).__name__
     return "".join(character if character.isprintable() else "?" for character in words)[:200]
 
 

@@ -56,8 +56,8 @@ def q2(around, monkeypatch):
 def q3(around, monkeypatch):
     """The files named are really read, but nothing is trained or explored, and what nobody named is made up."""
     bundled, load_generator = (Generator(2, 1), {"dataset": "svhn"}), weights.load_generator
-    photos, svhn = q3_samplers.Photos("svhn", "digest", torch.zeros(500, 1, 1, 1), torch.zeros(500)), q3_samplers.svhn
-    monkeypatch.setattr(q3_samplers, "svhn", lambda path: photos if path.name in q3_samplers.MD5 else svhn(path))
+    photos, read = q3_samplers.Photos("svhn", "digest", torch.zeros(500, 1, 1, 1), torch.zeros(500)), wgan.read_photos
+    monkeypatch.setattr(wgan, "read_photos", lambda path: photos if path.name in q3_samplers.MD5 else read(path))
     monkeypatch.setattr(q3_samplers, "stand_in", lambda: photos._replace(name=q3_samplers.STAND_IN))
     made = ("generator.pt", weights.GENERATOR.name)
     monkeypatch.setattr(weights, "load_generator", lambda path: bundled if path.name in made else load_generator(path))

@@ -39,5 +39,5 @@ def test_what_cannot_be_read_whole_is_not_begun(tmp_path, kind):
     else:
         with open(path, "wb") as file:
             file.truncate(2**42)
-    with pytest.raises(UserError, match="not a regular file|more than the memory"):
+    with pytest.raises(UserError, match=r"not a regular file|more than the memory"):
         load_generator(path)
