@@ -14,7 +14,7 @@ report: .venv/ready
 	    $(if $(SVHN_FILE),--data-file "$(SVHN_FILE)") $(if $(GAN_STEPS),--gan-steps "$(GAN_STEPS)")
 
 test: .venv/ready
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest -n 2 --dist worksteal
 
 lint: .venv/ready
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
