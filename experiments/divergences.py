@@ -118,16 +118,9 @@ def train(run: RunDirectory, options: DivergenceOptions, device: torch.device) -
         state, done = read_checkpoint(run, options, FIRST)
     for objective in [objective for objective in OBJECTIVES if objective not in done]:
         learner = Learner(objective, options, device)
-        seconds = fit(
-            learner,
-            run,
-            options,
-            device,
-            state=state if state and state["objective"] == objective else None,
-            label={"objective": objective},
-            kept={"curves": done},
-            log_every=max(1, options.iterations // 10),
-        )
+        its_own = state if state and state["objective"] == objective else None
+        label, log_every = {"objective": objective}, max(1, options.iterations // 10)
+        seconds = fit(learner, run, options, device, its_own, label, kept={"curves": done}, log_every=log_every)
         if objective == "squared_hellinger":
             write_atomically(run.folder / FIRST, run.checkpoint.read_bytes())
         values, bounds = estimate_all(objective, learner.bank, options, device)
@@ -142,8 +135,8 @@ def read_checkpoint(run: RunDirectory, options: DivergenceOptions, *name: str) -
     with run.understood():
         done = state["curves"] if state else {}
         for curve in done.values():
-            float(curve["seconds"]), int(curve["iterations"])
-            if torch.tensor([curve["estimate"], curve["lower_bound"]]).shape != (2, len(options.thetas)):
+            sizes = {len(curve["estimate"]), len(curve["lower_bound"])}
+            if sizes != {len(options.thetas)} or not curve["iterations"] + curve["seconds"] > 0:
                 raise ValueError("its estimates are not one for each theta")
         if state and state["objective"] not in OBJECTIVES:
             raise ValueError("it is of no objective")
@@ -230,9 +223,6 @@ def _main(argv: list[str] | None) -> None:
     with RunDirectory(asked.run_dir) as run:
         if (options := run.resumed(asked, named, device, lengthen=True) if asked.resume else None) is None:
             run.begin(options := asked, device)
-        print(
-            f"{FAMILIES[options.family].description}: {len(options.thetas)} values of theta, preset {options.preset}, "
-            f"seed {options.seed}, on {device}, recorded in {run.folder}",
-            flush=True,
-        )
+        what = f"{FAMILIES[options.family].description}: {len(options.thetas)} values of theta, preset {options.preset}"
+        print(f"{what}, seed {options.seed}, on {device}, recorded in {run.folder}", flush=True)
         write_results(run, train(run, options, device), options)

@@ -101,15 +101,11 @@ def train(run: RunDirectory, digits: q1_samplers.Digits, options: VAEOptions, de
     """Train a VAE as `options` say, from run's checkpoint if there is one; a line of log and a checkpoint an epoch."""
     torch.manual_seed(options.seed)
     learner, valid = Learner(options, digits.train.to(device)), digits.valid.to(device)
-    training.fit(
-        learner,
-        run,
-        options,
-        device,
-        state=run.resume(options),
-        label={"dataset": digits.name},
-        measure=lambda epoch: {"valid_elbo": evaluate_elbo(learner.average, valid).mean().item()},
-    )
+
+    def measure(epoch: int) -> dict[str, float]:
+        return {"valid_elbo": evaluate_elbo(learner.average, valid).mean().item()}
+
+    training.fit(learner, run, options, device, run.resume(options), {"dataset": digits.name}, measure=measure)
 
 
 def evaluate(run: RunDirectory, digits: q1_samplers.Digits, options: VAEOptions, device: torch.device) -> None:
