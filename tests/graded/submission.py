@@ -69,7 +69,7 @@ def unzip(path, folder, most_bytes=MOST_BYTES, most_files=MOST_FILES):
                     shutil.copyfileobj(packed, file)
     except SubmissionError:
         raise
-    except Exception as problem:  # zipfile raises a dozen kinds, from struct.error to NotImplementedError, at a damaged archive
+    except Exception as problem:  # zipfile raises a dozen kinds, from struct.error on, at a damaged archive
         raise SubmissionError(f"{path.name} cannot be unpacked: {type(problem).__name__}: {problem}") from problem
 
 
