@@ -30,8 +30,13 @@ def save(path: Path, name: str, network: nn.Module, origin: dict, dtype: torch.d
 
 
 def put_into(network: nn.Module, state: dict[str, torch.Tensor]) -> None:
-    """Give a network these weights. Raises if one is missing, of another shape, or no longer finite."""
+    """Give a network these weights. Raises if one is missing, of another shape, or not finite."""
     network.load_state_dict(state)
+    check_finite(network)
+
+
+def check_finite(network: nn.Module) -> None:
+    """ValueError if a weight is an infinity or NaN."""
     for name, values in network.state_dict().items():
         if not values.isfinite().all():
             raise ValueError(f"{name} is not finite")
@@ -83,7 +88,7 @@ def load_classifier(path: Path = CLASSIFIER) -> tuple[DigitClassifier, dict]:
             with torch.device("meta"):  # no weights of its own, so no random numbers drawn in the middle of a training
                 classifier = DigitClassifier()
             classifier.load_state_dict(content["classifier"], assign=True)
-            put_into(classifier, classifier.state_dict())
+            check_finite(classifier)
             origin = content["origin"]
     except FileNotFoundError as error:
         raise UserError(f"{path} is missing; {remedy}") from error
