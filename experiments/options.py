@@ -198,6 +198,16 @@ def resumed_options(recorded: AnyOptions, named: dict[str, Any], lengthen: bool)
     return dataclasses.replace(recorded, **changed)
 
 
+def described(options: AnyOptions, presets: Mapping[str, AnyOptions]) -> str:
+    """The preset and what differs from it, as it would be asked for: "tuned --epochs 100"."""
+    words = [options.preset]
+    for field in fields(options, "run", "length"):
+        value = getattr(options, field.name)
+        if field.name != "dataset" and value != getattr(presets[options.preset], field.name):
+            words += [flag(field.name), f"{value:g}" if isinstance(value, float) else str(value)]
+    return " ".join(words)
+
+
 def to_record(options: Options) -> dict[str, Any]:
     """The options that belong to a run as plain values for JSON, name to value, the question before them."""
     kept = fields(options, "run", "length", "place", "record")
