@@ -14,7 +14,7 @@ import torch
 from torch.distributions import Independent, MultivariateNormal, Normal
 
 import q1_samplers
-from experiments import likelihood, training, vae, vae_evaluation
+from experiments import likelihood, training, vae, vae_evaluation, vae_learner
 from experiments.run import RunDirectory
 from model import VAE
 from q1_solution import (
@@ -270,7 +270,7 @@ def test_the_bound_that_is_asked_for_is_trained_and_the_encoder_alone_sees_noise
     torch.manual_seed(0)
     learner = vae.Learner(options, x)
     expected, state = copy.deepcopy(learner.model), torch.get_rng_state()
-    value = learner.train_step(x, 1e-3)
+    value = learner.train_step(x)
 
     torch.set_rng_state(state)
     eps, flips = torch.randn(5, 16, 100), torch.rand(16, 784) < 0.1
@@ -283,6 +283,37 @@ def test_the_bound_that_is_asked_for_is_trained_and_the_encoder_alone_sees_noise
     (-bound).backward()
     for found, right in zip(learner.model.parameters(), expected.parameters(), strict=True):
         torch.testing.assert_close(found.grad, right.grad, rtol=1e-3, atol=1e-4)
+
+
+def test_a_recorded_step_reads_each_batch_and_leaves_the_last_smaller_one_to_the_step_itself(monkeypatch):
+    """On the CPU, with a recording that is the step itself: the weights are those of unrecorded training."""
+    x, weights, replayed = (randn(37, 784) > 1).float(), [], []
+
+    def record(step, *_):
+        return lambda: replayed.append(1) or step()
+
+    monkeypatch.setattr(vae_learner, "recorded", record)
+    for pretend in (False, True):
+        torch.manual_seed(0)
+        learner = vae.Learner(replace(vae.PRESETS["tuned"], batch_size=10, epochs=2), x)
+        learner.records = pretend
+        bounds = [learner.advance(epoch)["train_elbo"] for epoch in (1, 2)]
+        weights.append([torch.tensor(bounds), *learner.average.parameters(), *learner.model.parameters()])
+    assert len(replayed) == 6
+    assert all(torch.equal(*pair) for pair in zip(*weights))
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_recorded_steps_do_on_a_gpu_what_unrecorded_ones_do(capsys):
+    x, ends = (randn(200, 784) > 1).float().cuda(), []
+    for graph in ("off", "auto"):
+        torch.manual_seed(0)
+        learner = vae.Learner(replace(vae.PRESETS["tuned"], graph=graph, epochs=3), x)
+        bounds = [learner.advance(epoch)["train_elbo"] for epoch in (1, 2)]
+        ends.append((torch.tensor(bounds), torch.cat([p.flatten() for p in learner.average.parameters()])))
+    torch.testing.assert_close(*(end[0] for end in ends), rtol=0.01, atol=0.1)
+    torch.testing.assert_close(*(end[1] for end in ends), rtol=0.05, atol=0.02)
+    assert capsys.readouterr().err == ""  # it was recorded
 
 
 def test_log_names_the_bound_that_was_trained(q1, tmp_path):
