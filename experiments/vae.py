@@ -1,5 +1,6 @@
 """Questions 1.6 and 1.7: train the VAE on binary digits, follow its ELBO, estimate log p(x) by importance sampling."""
 
+import contextlib
 import copy
 import math
 from dataclasses import dataclass, replace
@@ -87,7 +88,7 @@ class Learner:
         return value.detach()
 
     def first_not_finite(self) -> str | None:
-        return training.first_not_finite({"model": self.model})
+        return training.first_not_finite({"model": self.model, "average": self.average})
 
     def state_dict(self) -> dict[str, Any]:
         return {part: getattr(self, part).state_dict() for part in ("model", "average", "optimizer")}
@@ -171,15 +172,13 @@ def draw_figures(run: RunDirectory, model: VAE, digits: q1_samplers.Digits, opti
 
 
 def elbo_by_preset(run: RunDirectory, options: VAEOptions) -> dict[str, tuple[list[float], list[float]]]:
-    """The validation ELBO by epoch of this run, and of a run beside it for each other preset on the same data.
-
-    Returns preset to (epochs, ELBOs), this run's own first.
-    """
+    """Preset to (epochs, validation ELBOs): of this run, then of one beside it per other preset on the same data."""
     curves = {}
     for neighbour, preset in run.presets_beside(options, "dataset_digest"):
-        epochs, elbos = figures.points(neighbour.read_log(), "epoch", "valid_elbo")
-        if epochs:
-            curves[preset] = epochs, elbos
+        with contextlib.suppress(UserError):  # of a log that cannot be read
+            epochs, elbos = figures.points(neighbour.read_log(), "epoch", "valid_elbo")
+            if epochs:
+                curves[preset] = epochs, elbos
     return curves
 
 
