@@ -96,8 +96,10 @@ def _restore(
         learner.load_state_dict(state["learner"])
         set_random_state(state["random_state"], device)
         done, seconds, before = int(state[unit]), float(state["train_seconds"]), int(state["options"][f"{unit}s"])
-    if done > length:
-        raise UserError(f"{run.checkpoint} is {done} {unit}s long, more than options.json beside it says; delete {run.folder}")
+        if (part := learner.first_not_finite()) is not None:
+            raise ValueError(f"the {part} is not finite")
+        if not 0 < done <= length:
+            raise ValueError(f"it is {done} {unit}s long, and options.json beside it says {length}")
     print(f"resuming after {unit.replace('_', ' ')} {done} of {length}", flush=True)
     if before < length and options.schedule == "cosine":
         print(

@@ -104,7 +104,7 @@ class Learner:
         return value.detach()
 
     def first_not_finite(self) -> str | None:
-        return training.first_not_finite({"model": self.model})
+        return training.first_not_finite({"model": self.model, "average": self.average})
 
     def state_dict(self) -> dict[str, Any]:
         return {part: getattr(self, part).state_dict() for part in ("model", "average", "optimizer")}
