@@ -45,12 +45,12 @@ def test_what_is_no_benchmark_is_refused(capsys):
 BOTH_ELBOS = """
 import jax.numpy, torch
 from benchmarks import jax_vae
-from experiments.likelihood import elbo_of
+from experiments.likelihood import bound_of
 from model import VAE
 
 model, x, eps = VAE(), torch.rand(5, 784).round(), torch.randn(5, 100)
 weights = {name: jax.numpy.asarray(weight.detach().numpy()) for name, weight in model.named_parameters()}
-print(float(jax_vae.elbo(weights, x.numpy(), eps.numpy())), elbo_of(model, x, eps[None]).mean().item())
+print(float(jax_vae.elbo(weights, x.numpy(), eps.numpy())), bound_of(model, x, eps[None]).mean().item())
 """
 
 
