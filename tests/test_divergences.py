@@ -15,6 +15,7 @@ from experiments import divergences
 from experiments.run import RunDirectory
 from model import Critic
 from q2_samplers import distribution1
+from report.__main__ import FIGURES
 
 SHORT = ("--thetas", "0,0.5,2", "--iterations", "150")
 
@@ -55,6 +56,7 @@ def test_curves_are_right_at_three_thetas(q2, tmp_path):
     written = {path.name for path in (tmp_path / "run").rglob("*.*") if path.name != ".lock"}
     pictures = {"squared_hellinger.png", "wasserstein.png"}
     assert written == {"options.json", "log.jsonl", "checkpoint.pt", "metrics.json", "curves.csv", divergences.FIRST} | pictures
+    assert pictures == FIGURES["q2"].keys()  # which the report shows
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")

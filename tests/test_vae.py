@@ -24,6 +24,7 @@ from q1_solution import (
     log_likelihood_bernoulli_logits,
     log_mean_exp,
 )
+from report.__main__ import FIGURES
 
 
 def randn(*shape, seed=0):
@@ -266,6 +267,7 @@ def test_whole_run(q1, tmp_path):
     written = {str(path.relative_to(tmp_path / "run")) for path in (tmp_path / "run").rglob("*") if path.name != ".lock"}
     pictures = {f"figures/{name}.png" for name in ("elbo", "log_likelihood", "samples", "reconstructions", "latent_walk")}
     assert written == {"options.json", "log.jsonl", "checkpoint.pt", "metrics.json", "figures"} | pictures
+    assert pictures == {f"figures/{name}" for name in FIGURES["q1"]}  # which the report shows
     metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())
     assert metrics["epochs"] == 3
     assert metrics["dataset"] == "binarized-mnist"

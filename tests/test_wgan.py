@@ -23,6 +23,7 @@ from experiments import weights as files
 from experiments.run import RunDirectory
 from model import Generator, ImageCritic
 from q3_solution import critic_loss, generator_loss
+from report.__main__ import FIGURES
 
 TINY = ("--h-dim", 2, "--z-dim", 5, "--batch-size", 4, "--generator-steps", 8, "--log-every", 2)
 OFTEN = ("--checkpoint-minutes", 1e-6)
@@ -260,6 +261,7 @@ def test_run_writes_its_whole_record(q3, tmp_path):
     paths = {f"interpolation_{name}.png" for name in ("latent", "data", "spherical", "legible")}
     own = {"samples.png", "perturbations.png", "nearest.png", "digits.png", "training.png", "samples_000008.png"}
     assert written == own | paths
+    assert written - {"samples_000008.png"} == FIGURES["q3"].keys()  # which the report shows
     assert "against the test block of SVHN small" in out
 
 
