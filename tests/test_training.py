@@ -197,6 +197,14 @@ def test_training_that_explodes_stops_and_keeps_the_last_good_checkpoint(tmp_pat
     assert [entry["toy_step"] for entry in RunDirectory(tmp_path / "run").read_log()] == [2, 4]
 
 
+def test_one_weight_that_is_not_finite_is_enough():
+    networks = {name: torch.nn.Linear(2, 2) for name in ("first", "second")}
+    assert training.first_not_finite(networks) is None
+    with torch.no_grad():
+        networks["second"].weight[1, 0] = math.inf
+    assert training.first_not_finite(networks) == "second"
+
+
 def test_a_measurement_that_is_not_finite_is_named(tmp_path):
     with pytest.raises(UserError, match="the distance is no longer finite by toy step 1;"):
         train(tmp_path / "run", measure=lambda unit: {"distance": math.nan})
