@@ -2,10 +2,14 @@
 
 import gzip
 import hashlib
+import importlib
 import json
+import multiprocessing
 import os
+import signal
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -15,20 +19,23 @@ import torch
 
 import q1_samplers
 import q3_samplers
-from experiments import exploration, vae, wgan
+from experiments import exploration, figures, vae, wgan, wgan_figures
 
 torch.set_num_threads(1)  # as in the processes started below: the number of threads changes the last bits of a product
 
 
 @pytest.fixture(autouse=True)
-def few_images(monkeypatch):
-    """Question 3 is measured on few images, since most tests ask only that it is measured."""
-    for name, few in (("SAMPLES", 100), ("PAIRS", 10), ("LATENTS", 4), ("REPEATS", 2)):
+def few_images_and_coarse_figures(monkeypatch):
+    """Question 3 is measured on few images and figures have few pixels: most tests ask only that there are some."""
+    for name, few in (("SAMPLES", 100), ("PAIRS", 4), ("LATENTS", 4), ("REPEATS", 2)):
         monkeypatch.setattr(exploration, name, few)
     monkeypatch.setattr(wgan, "CHECKPOINT_SAMPLES", 60)
+    for module in (figures, wgan_figures):
+        monkeypatch.setattr(module, "save", lambda figure, path, dpi=120: SAVE(figure, path, dpi=20))
 
 
 PROJECT = Path(__file__).parent.parent
+SAVE = figures.save
 SIZES = {"train": 300, "valid": 100, "test": 60}
 
 
@@ -99,6 +106,45 @@ def q1_process(small_data):
         )
 
     return start
+
+
+def run_command(question, digests, arguments, errors, before):
+    """Run a command in this process, which is there for nothing else, and end with its exit code."""
+    q1_samplers.SHA256 = digests
+    torch.set_num_threads(1)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    sys.stderr = open(errors, "w", buffering=1)  # noqa: SIM115 (open as long as the process)
+    before()
+    os._exit(importlib.import_module(f"experiments.{question}").main([str(argument) for argument in arguments]))
+
+
+def nothing():
+    """Nothing is to be done before the command."""
+
+
+@pytest.fixture
+def forked(tmp_path):
+    """Start `python qN_solution.py ...` as a process of its own, to be killed, starved or interrupted.
+
+    question: vae, divergences or wgan. On Linux it is a copy of this process, since another one imports PyTorch for
+    seconds, which is no moment of a training. What it says to standard error is in the file `errors` of the process.
+    """
+    context, started = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn"), []
+
+    def start(question, *arguments, before=nothing):
+        errors = tmp_path / f"errors-{len(started)}"
+        process = context.Process(target=run_command, args=(question, q1_samplers.SHA256, arguments, errors, before))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # newer Pythons warn of a fork in a process with threads
+            process.start()
+        process.errors = errors
+        started.append(process)
+        return process
+
+    yield start
+    for process in started:
+        process.kill()
+        process.join()
 
 
 @pytest.fixture

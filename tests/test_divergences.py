@@ -3,13 +3,10 @@
 import csv
 import json
 import math
-import subprocess
-import sys
 import time
 
 import pytest
 import torch
-from conftest import PROJECT
 
 from experiments import divergences
 from experiments.run import RunDirectory
@@ -110,22 +107,16 @@ def test_bank_follows_each_critic_by_itself():
             torch.testing.assert_close(mine, theirs)
 
 
-def start(folder, *arguments):
-    code = "import sys, torch; torch.set_num_threads(1); from experiments.divergences import main; sys.exit(main(sys.argv[1:]))"
-    command = [sys.executable, "-c", code, "--run-dir", str(folder), *arguments]
-    return subprocess.Popen(command, cwd=PROJECT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-
-
-def test_killed_run_resumes_to_the_same_bits(q2, tmp_path):
+def test_killed_run_resumes_to_the_same_bits(q2, forked, tmp_path):
     assert q2("--run-dir", tmp_path / "whole", *SHORT)[0] == 0
     for lines in (3, 13):  # once while each objective is at work
-        process = start(tmp_path / "killed", "--resume", *SHORT)
+        process = forked("divergences", "--run-dir", tmp_path / "killed", "--resume", *SHORT)
         deadline = time.monotonic() + 60
         while len(RunDirectory(tmp_path / "killed").read_log()) < lines and time.monotonic() < deadline:
             time.sleep(0.002)
         process.kill()
-        process.communicate()
-        assert process.returncode != 0  # it was at work, not done
+        process.join()
+        assert process.exitcode != 0  # it was at work, not done
         assert len(RunDirectory(tmp_path / "killed").read_log()) >= lines
     assert q2("--run-dir", tmp_path / "killed", "--resume")[0] == 0
     assert (tmp_path / "killed" / "curves.csv").read_bytes() == (tmp_path / "whole" / "curves.csv").read_bytes()
