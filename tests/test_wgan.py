@@ -14,7 +14,7 @@ import scipy.io
 import torch
 
 import q3_samplers
-from experiments import exploration, wgan, wgan_learner
+from experiments import exploration, wgan, wgan_figures, wgan_learner
 from experiments import weights as files
 from experiments.run import RunDirectory
 from model import Generator, ImageCritic
@@ -255,7 +255,8 @@ def test_run_writes_its_whole_record(q3, tmp_path):
     assert "against the test block of SVHN small" in out
 
 
-def test_same_seed_same_bits_and_killed_runs_resume_to_them(q3, forked, data_file, tmp_path):
+def test_same_seed_same_bits_and_killed_runs_resume_to_them(q3, forked, data_file, tmp_path, monkeypatch):
+    monkeypatch.setattr(wgan_figures, "image_grid", lambda *_: None)
     long = (*TINY, "--generator-steps", 15, "--log-every", 3, *OFTEN)
     assert q3("train", "--run-dir", tmp_path / "whole", *long)[0] == 0
     process = forked("wgan", "train", "--data-file", data_file, "--run-dir", tmp_path / "killed", *long)
@@ -328,6 +329,8 @@ def test_resume_insists_on_the_same_images(q3, tmp_path, data_file):
 
 
 def test_without_data_and_network_the_stand_in_is_named_everywhere(tmp_path, monkeypatch, capsys):
+    few = q3_samplers.stand_in(500)
+    monkeypatch.setattr(q3_samplers, "stand_in", lambda: few)
     monkeypatch.setattr(q3_samplers, "ADDRESSES", ["http://127.0.0.1:9/"])
     monkeypatch.setattr(time, "sleep", lambda seconds: None)
     where = ["--data-dir", str(tmp_path / "data"), "--run-dir", str(tmp_path / "run")]
@@ -370,7 +373,9 @@ def test_a_longer_run_at_a_constant_rate_is_the_longer_run_to_the_bit(q3, tmp_pa
 
 
 def test_evaluating_their_generator_leaves_the_own_figures_and_metrics_alone(q3, tmp_path):
-    assert q3("--run-dir", tmp_path / "run", *TINY)[0] == 0
+    assert q3("train", "--run-dir", tmp_path / "run", *TINY)[0] == 0
+    for name in ("metrics.json", "figures/samples.png"):
+        (tmp_path / "run" / name).write_text("what evaluating the own generator has left")
     own = {path: path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file()}
     torch.save(Generator(7, 3).state_dict(), tmp_path / "theirs.pt")
     assert q3("evaluate", "--run-dir", tmp_path / "run", "--generator", tmp_path / "theirs.pt")[0] == 0
