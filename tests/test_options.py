@@ -153,6 +153,6 @@ def test_other_runtime_errors_are_not_hidden():
 
 
 def test_described_names_the_preset_and_what_differs_from_it():
-    options = dataclasses.replace(vae.PRESETS["tuned"], epochs=100, input_noise=0.02, seed=3, dataset="binarized-mnist")
-    assert described(options, vae.PRESETS) == "tuned --seed 3 --epochs 100 --input-noise 0.02"
+    options = dataclasses.replace(vae.PRESETS["tuned"], epochs=100, weight_decay=0.03, seed=3, dataset="binarized-mnist")
+    assert described(options, vae.PRESETS) == "tuned --seed 3 --epochs 100 --weight-decay 0.03"
     assert described(vae.PRESETS["handout"], vae.PRESETS) == "handout"
