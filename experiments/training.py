@@ -96,8 +96,10 @@ def _restore(
         learner.load_state_dict(state["learner"])
         set_random_state(state["random_state"], device)
         done, seconds, before = int(state[unit]), float(state["train_seconds"]), int(state["options"][f"{unit}s"])
-    if done > length:
-        raise UserError(f"{run.checkpoint} is {done} {unit}s long, more than options.json beside it says; delete {run.folder}")
+        if (part := learner.first_not_finite()) is not None:
+            raise ValueError(f"the {part} is not finite")
+        if not 0 < done <= length:
+            raise ValueError(f"it is {done} {unit}s long, and options.json beside it says {length}")
     print(f"resuming after {unit.replace('_', ' ')} {done} of {length}", flush=True)
     if before < length and options.schedule == "cosine":
         print(
@@ -123,9 +125,14 @@ def learning_rate_at(step: int, steps: int, learning_rate: float, schedule: str)
     return learning_rate if schedule == "constant" else learning_rate * 0.5 * (1 + math.cos(math.pi * step / steps))
 
 
-def adam(network: torch.nn.Module, beta1: float, beta2: float) -> torch.optim.Adam:
-    """Adam of a rate that set_learning_rate is to give, on the network's device: on a GPU fit to be recorded."""
-    optimizer = torch.optim.Adam(network.parameters(), lr=0.0, betas=(beta1, beta2), fused=True)
+def adam(network: torch.nn.Module, beta1: float, beta2: float, weight_decay: float = 0.0) -> torch.optim.AdamW:
+    """Adam of a rate that set_learning_rate is to give, on the network's device: on a GPU fit to be recorded.
+
+    weight_decay: the share of each weight, times the rate, that a step takes off (AdamW, Loshchilov & Hutter 2019,
+    arXiv 1711.05101); without it, AdamW is Adam to the bit.
+    """
+    betas = (beta1, beta2)
+    optimizer = torch.optim.AdamW(network.parameters(), lr=0.0, betas=betas, weight_decay=weight_decay, fused=True)
     fit_to_device(optimizer)
     return optimizer
 

@@ -41,6 +41,7 @@ class VAEOptions(Options):
     input_noise: float = option(0.0, "share of the pixels flipped in what the encoder sees in training", fraction)
     beta1: float = option(0.95, "of Adam", fraction)
     beta2: float = option(0.99, "of Adam", fraction)
+    weight_decay: float = option(0.0, "of AdamW, relative to the learning rate", fraction)
     average_decay: float = option(0.9995, "of the running average of the weights, 0 for none", fraction)
 
 
@@ -57,7 +58,7 @@ class Learner:
         self.options, self.x = options, x
         self.model = VAE().to(x.device)
         self.average = copy.deepcopy(self.model) if options.average_decay else self.model
-        self.optimizer = training.adam(self.model, options.beta1, options.beta2)
+        self.optimizer = training.adam(self.model, options.beta1, options.beta2, options.weight_decay)
         self.decay = torch.zeros((), device=x.device, dtype=torch.float64)
         self.records = x.device.type == "cuda" and options.graph == "auto"
         self.batch = x[: options.batch_size].clone()  # where a recorded step finds its digits
@@ -103,7 +104,7 @@ class Learner:
         return value.detach()
 
     def first_not_finite(self) -> str | None:
-        return training.first_not_finite({"model": self.model})
+        return training.first_not_finite({"model": self.model, "average": self.average})
 
     def state_dict(self) -> dict[str, Any]:
         return {part: getattr(self, part).state_dict() for part in ("model", "average", "optimizer")}

@@ -161,7 +161,7 @@ class Learner:
         return loss.detach()
 
     def first_not_finite(self) -> str | None:
-        return first_not_finite({"generator": self.generator, "critic": self.critic})
+        return first_not_finite({"generator": self.generator, "critic": self.critic, "average": self.average})
 
     def start_from(self, path: Path) -> None:
         """Take the networks of a checkpoint, or a generator alone, to begin with. UserError if they do not fit."""

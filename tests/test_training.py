@@ -272,3 +272,20 @@ def test_average_of_weights_follows_its_definition():
         torch.testing.assert_close(value, torch.tensor(0) if name.endswith("tracked") else expected[name])
     assert average_decay_at(10_000, 0.5) == 0.5
     update_average(network, network, 0.5)  # the average of nothing is the network itself
+
+
+def test_weight_decay_takes_its_share_of_the_weights_and_none_leaves_adam():
+    ends = []
+    for weight_decay in (None, 0.0, 0.1):
+        torch.manual_seed(0)
+        network, x = torch.nn.Linear(4, 1), torch.randn(8, 4)
+        before = network.weight.detach().clone()
+        optimizer = torch.optim.Adam(network.parameters(), betas=(0.5, 0.9), fused=True)
+        if weight_decay is not None:
+            optimizer = training.adam(network, 0.5, 0.9, weight_decay)
+        network(x).square().mean().backward()
+        training.set_learning_rate(optimizer, 0.01)
+        optimizer.step()
+        ends.append(network.weight.detach().clone())
+    assert torch.equal(ends[0], ends[1])
+    torch.testing.assert_close(ends[1] - ends[2], 0.01 * 0.1 * before)
