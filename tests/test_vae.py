@@ -244,7 +244,7 @@ def log_without_times(folder):
     return [{**entry, "seconds": 0, "epochs_per_second": 0} for entry in RunDirectory(folder).read_log()]
 
 
-def test_whole_run(q1, tmp_path):
+def test_whole_run(q1, figures_drawn, tmp_path):
     code, out, err = q1("--run-dir", tmp_path / "run", "--epochs", 3, "--num-samples", 20)
     assert (code, err) == (0, "")
     assert "validation ELBO" in out
@@ -252,6 +252,7 @@ def test_whole_run(q1, tmp_path):
     written = {str(path.relative_to(tmp_path / "run")) for path in (tmp_path / "run").rglob("*") if path.name != ".lock"}
     pictures = {f"figures/{name}.png" for name in ("elbo", "log_likelihood", "samples", "reconstructions", "latent_walk")}
     assert written == {"options.json", "log.jsonl", "checkpoint.pt", "metrics.json", "figures"} | pictures
+    assert all((tmp_path / "run" / name).read_bytes().startswith(b"\x89PNG") for name in pictures)
     metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())
     assert metrics["epochs"] == 3
     assert metrics["dataset"] == "binarized-mnist"
@@ -336,7 +337,7 @@ def small_network():
 
 def test_killed_runs_resume_to_the_same_bits(q1, forked, small_data, tmp_path, monkeypatch):
     monkeypatch.setattr("model.HIDDEN", 8)
-    options = ("train", "--epochs", 20, "--batch-size", 10)
+    options = ("train", "--epochs", 20, "--batch-size", 30)
     assert q1(*options, "--run-dir", tmp_path / "whole")[0] == 0
     arguments = (*options, "--data-dir", small_data, "--run-dir", tmp_path / "killed")
     process = forked("vae", *arguments, before=small_network)
