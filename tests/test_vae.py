@@ -173,6 +173,7 @@ def test_log_likelihood_agrees_with_quadrature():
             grid
         ).unsqueeze(1)
     exact = torch.logsumexp(log_joint, 0) + math.log(16 / 4000)
+    model, x = model.float(), x.float()
     repeats = torch.stack([likelihood.evaluate_log_likelihood(model, x.repeat(50, 1), 400).view(50, 3)]).mean(0)
     assert ((repeats.mean(0) - exact).abs() <= 5 * repeats.std(0) / 50**0.5 + 0.01).all(), (repeats.mean(0), exact)
 
@@ -205,10 +206,10 @@ def test_memory_does_not_grow_with_the_number_of_samples():
 
 
 def test_elbo_is_unbiased_and_sharper_with_more_samples():
-    model, x = sharp_vae(3), (randn(1, 784) > 1).double().expand(4000, 784)
+    model, x = sharp_vae(3).float(), (randn(1, 784) > 1).float().expand(4000, 784)
     with torch.no_grad():
-        one = likelihood.bound_of(model, x, randn(1, 4000, 3, seed=1))
-        five = likelihood.bound_of(model, x, randn(5, 4000, 3, seed=2))
+        one = likelihood.bound_of(model, x, randn(1, 4000, 3, seed=1).float())
+        five = likelihood.bound_of(model, x, randn(5, 4000, 3, seed=2).float())
     stderr = ((one.var() + five.var()) / 4000) ** 0.5
     assert (one.mean() - five.mean()).abs() <= 5 * stderr
     torch.testing.assert_close(five.var(), one.var() / 5, rtol=0.2, atol=0)
