@@ -53,6 +53,8 @@ def svhn(path: str | Path) -> Photos:
     without being the published file. No code that a file may hold is executed.
     """
     path = Path(path)
+    if (size := path.stat().st_size) > 2 * 32 * 32 * 3 * LARGEST:
+        raise ValueError(f"{path} is no file of SVHN's form: it has {size:,} bytes; get it anew from {ADDRESSES[0]}")
     content = path.read_bytes()
     found, published = hashlib.md5(content).hexdigest(), MD5.get(path.name)
     if published not in (None, found):
@@ -62,8 +64,9 @@ def svhn(path: str | Path) -> Photos:
         )
     try:
         shapes = {name: shape for name, shape, _ in scipy.io.whosmat(path)}
-        if math.prod(shapes.get("X", ())) > 32 * 32 * 3 * LARGEST:  # seen before it is unpacked
-            raise ValueError(f"X is {shapes['X']}")
+        for name, largest in (("X", 32 * 32 * 3 * LARGEST), ("y", LARGEST)):
+            if math.prod(shapes.get(name, ())) > largest:  # seen before it is unpacked
+                raise ValueError(f"{name} is {shapes[name]}")
         arrays = scipy.io.loadmat(path, variable_names=("X", "y"))
         form = {name: f"{array.dtype} {array.shape}" for name, array in arrays.items() if not name.startswith("__")}
         X, y = arrays.get("X"), arrays.get("y")

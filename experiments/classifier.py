@@ -1,5 +1,10 @@
 """`python -m experiments.classifier`: train the classifier of digits that judges question 3's images."""
 
+if __name__ == "__main__":
+    from experiments import interrupt
+
+    interrupt.end_at_once()  # until the command is at work
+
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -9,6 +14,8 @@ import torch.nn.functional as F
 
 import q3_samplers
 from experiments import measures, training, weights
+from experiments.errors import words_of
+from experiments.files import check_file
 from experiments.options import Options, UserError, command, file_path, new_options, option, parse, to_record
 from experiments.run import RunDirectory
 from model import DigitClassifier
@@ -125,9 +132,10 @@ def _main(argv: list[str] | None) -> None:
         if path is None:
             raise UserError("name the images to train on by --data-file, an SVHN .mat file")
         try:
+            check_file(path)
             blocks = q3_samplers.in_blocks(q3_samplers.svhn(path))
         except (OSError, ValueError) as error:
-            raise UserError(error) from error
+            raise UserError(words_of(error)) from error
         if options is None:
             options = replace(asked, dataset_digest=blocks.train.digest)
             run.begin(options, device)

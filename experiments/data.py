@@ -15,7 +15,7 @@ import filelock
 import pooch
 import requests
 
-from experiments.options import UserError
+from experiments.errors import UserError, words_of
 
 T = TypeVar("T")
 PARTIAL = ".download"  # the folder of files on their way, beside where they go
@@ -45,7 +45,7 @@ def published_or_stand_in(
         print(f"WARNING: {error}", file=sys.stderr)
         print(f"WARNING: going on with {stand_in_name} instead, {description}", file=sys.stderr, flush=True)
     except (OSError, ValueError) as error:
-        raise UserError(error) from error
+        raise UserError(words_of(error)) from error
     try:
         return stand_in()
     except ModuleNotFoundError as error:
@@ -68,6 +68,8 @@ def fetch(folder: Path, hashes: Mapping[str, str], addresses: Sequence[str]) -> 
             shutil.rmtree(partial, ignore_errors=True)  # what a process that was killed has left
             try:
                 for name, known_hash in hashes.items():
+                    if (folder / name).exists() and not (folder / name).is_file():
+                        raise UserError(f"{folder / name} is not a regular file; move it away")
                     if not (folder / name).exists():
                         _fetch_one(name, known_hash, order, partial).replace(folder / name)
             finally:

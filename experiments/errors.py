@@ -10,6 +10,8 @@ from pathlib import Path
 
 import torch
 
+from experiments import interrupt
+
 
 class UserError(Exception):
     """Something that the user can mend, in one line: what, where, what to do."""
@@ -19,14 +21,18 @@ def command(main: Callable[[list[str] | None], None], argv: list[str] | None = N
     """Run main(argv) as a command: a UserError becomes one line and exit code 2, Ctrl-C one line and exit code 130."""
     _prepare_streams()
     try:
+        interrupt.raise_again()
         main(argv)
         sys.stdout.flush()
     except BrokenPipeError:  # such as `| head -1`
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115 (for what Python writes at its end)
         print("error: what reads the output has ended, so the run stops here; --resume goes on with it", file=sys.stderr)
         return 2
-    except (UserError, OSError) as error:  # an OSError that nothing else foresaw still names the file and the reason
+    except UserError as error:
         print("error:", " ".join(str(error).splitlines()), file=sys.stderr)
+        return 2
+    except OSError as error:  # that nothing else foresaw
+        print("error:", reason(error), file=sys.stderr)
         return 2
     except (RuntimeError, MemoryError) as error:
         if not out_of_memory(error):
@@ -54,9 +60,16 @@ def out_of_memory(error: Exception) -> bool:
     return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or any(part in str(error) for part in words)
 
 
+def words_of(error: Exception) -> str:
+    """What an error says; one of the file system says the file, if it knows it, then what is wrong."""
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    return str(error)
+
+
 def reason(error: Exception) -> str:
     """What an error says, for a place in a line: in one, without colours, printable, not too long."""
-    words = " ".join(re.sub(r"\x1b\[[0-9;]*m", "", str(error)).split()) or type(error).__name__
+    words = " ".join(re.sub(r"\x1b\[[0-9;]*m", "", words_of(error)).split()) or type(error).__name__
     return "".join(character if character.isprintable() else "?" for character in words)[:200]
 
 

@@ -57,7 +57,7 @@ def elbo_curves(
 ) -> None:
     """Validation ELBO by epoch. curves: name to (epochs, ELBOs), the first emphasised. required: a level, or None."""
     if not curves:
-        raise ValueError("log.jsonl holds no epoch")
+        raise ValueError("log.jsonl holds no epoch that can be read")
     figure = Figure(figsize=(6.4, 4), layout="constrained")
     axes = figure.add_subplot(xlabel="epoch", ylabel="validation ELBO (nats per image)", title=f"VAE on {dataset}")
     styles: list[dict[str, Any]] = [

@@ -1,6 +1,7 @@
 """Files written so that a reader never meets half of one, and read only where they are what they should be."""
 
 import contextlib
+import errno
 import os
 import pickle
 import sys
@@ -36,7 +37,8 @@ def cannot(do: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise UserError(f"cannot {do}: {error.strerror or error}; nothing that was there is lost") from error
+        where = f" ({error.filename})" if error.filename and str(error.filename) not in do else ""
+        raise UserError(f"cannot {do}: {error.strerror or error}{where}; nothing that was there is lost") from error
 
 
 def memory() -> int:
@@ -51,15 +53,20 @@ def check_file(path: Path) -> None:
     """OSError if path is no regular file (a pipe would block its reader), or one that the memory cannot hold."""
     size = path.stat().st_size
     if not path.is_file():
-        raise OSError(f"{path} is not a regular file")
+        raise OSError(errno.EINVAL, "it is not a regular file", str(path))
     if size > memory():
-        raise OSError(f"{path} has {size:,} bytes, more than the memory")
+        raise OSError(errno.EFBIG, f"it has {size:,} bytes, more than the memory", str(path))
 
 
 def read(path: Path) -> bytes:
     """The content of a file that passes check_file."""
     check_file(path)
     return path.read_bytes()
+
+
+def _begins_with(path: Path, start: bytes) -> bool:
+    with open(path, "rb") as file:
+        return file.read(len(start)) == start
 
 
 def load_plain(path: Path) -> dict[str, Any]:
@@ -74,6 +81,8 @@ def load_plain(path: Path) -> dict[str, Any]:
                 raise ValueError("unpacked it is larger than the memory")
             if (part := archive.testzip()) is not None:  # torch.load reads past wrong checksums
                 raise ValueError(f"the checksum of {part} is wrong")
+    elif _begins_with(path, b"PK"):  # PyTorch reads on, to errors of many kinds
+        raise ValueError("it was cut short")
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:

@@ -113,6 +113,9 @@ class Options:
     run_dir: Path = option(Path("runs"), "where the run is recorded", scope="command")
     preset: str = option("tuned", "the best settings found, or the handout's own", choices=("tuned", "handout"))
     device: str = option("auto", "auto takes a GPU if there is one", choices=("auto", "cpu", "cuda"), scope="command")
+    graph: str = option(
+        "auto", "on a GPU, record a step and replay it, if that does the same", choices=("auto", "off"), scope="command"
+    )
     seed: int = option(0, "of weights, order and noise", whole_number)
     resume: bool = option(False, "go on with the run in --run-dir, further if a greater length is named", scope="command")
     schedule: str = option("cosine", "of the learning rate", choices=("constant", "cosine"))

@@ -116,7 +116,7 @@ class RunDirectory:
         """
         path = self.folder / "options.json"
         try:
-            with understood(path, "damaged or of another version", f"delete {self.folder} or name another --run-dir"):
+            with understood(path, "damaged or of another version", "name another --run-dir"):
                 record = json.loads(read(path))
                 del record["versions"]
                 if (question := record.pop("question")) == asked.question:
@@ -144,7 +144,7 @@ class RunDirectory:
 
     def understood(self) -> contextlib.AbstractContextManager[None]:
         """Turn whatever is raised by a checkpoint that lacks something, or has it otherwise, into a UserError."""
-        return understood(self.checkpoint, "damaged or of another version", f"delete {self.folder}")
+        return understood(self.checkpoint, "damaged or of another version", "delete it to start anew")
 
     def load(self, options: Options, name: str = CHECKPOINT) -> dict | None:
         """The last checkpoint's state, on the CPU, or None if there is none. Executes no code that the file may hold.
@@ -163,14 +163,15 @@ class RunDirectory:
             not isinstance(saved, dict)
             or {**saved, **{f.name: expected[f.name] for f in fields(options, "length", "place")}} != expected
         ):
-            raise UserError(f"{path} belongs to another run than options.json beside it; delete {self.folder}")
+            raise UserError(f"{path} belongs to another run than options.json beside it; delete it to start anew")
         return state
 
     def resume(self, options: Options, name: str = CHECKPOINT) -> dict | None:
         """What load gives, after cutting log.jsonl back to where that checkpoint was written."""
         state = self.load(options, name)
+        entries = self.read_log()
         with self.understood():
-            entries = self.read_log()[: state["log_entries"] if state else 0]
+            del entries[state["log_entries"] if state else 0 :]
         write_atomically(self.folder / "log.jsonl", "".join(json.dumps(entry) + "\n" for entry in entries).encode())
         return state
 
@@ -182,8 +183,10 @@ class RunDirectory:
     def read_log(self) -> list[dict]:
         """The entries of log.jsonl, without what is no entry, such as a last line that was cut short."""
         path = self.folder / "log.jsonl"
-        entries = []
-        for line in read(path).splitlines() if path.exists() else ():
+        entries, content = [], b""
+        with contextlib.suppress(FileNotFoundError), understood(path, "damaged", "move it away"):
+            content = read(path)
+        for line in content.splitlines():
             with contextlib.suppress(ValueError, RecursionError):
                 if isinstance(entry := json.loads(line), dict):
                     entries.append(entry)

@@ -90,9 +90,10 @@ def elbo_by_epoch(run: RunDirectory, options: VAEOptions) -> dict[str, tuple[lis
     """
     curves: dict[str, tuple[list[float], list[float]]] = {}
     for neighbour, other in run.beside(options, "dataset_digest"):
-        epochs, elbos = figures.points(neighbour.read_log(), "epoch", "valid_elbo")
-        if epochs and other.preset not in curves:
-            curves[other.preset] = epochs, elbos
+        with contextlib.suppress(UserError):  # of a log that cannot be read
+            epochs, elbos = figures.points(neighbour.read_log(), "epoch", "valid_elbo")
+            if epochs and other.preset not in curves:
+                curves[other.preset] = epochs, elbos
     return curves
 
 

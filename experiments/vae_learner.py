@@ -2,6 +2,7 @@
 
 import copy
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from tqdm import tqdm
 
 import q1_samplers
 from experiments import training
+from experiments.cuda_graph import cuda_graph, recorded
 from experiments.likelihood import BOUNDS, bound_of
 from experiments.options import Options, fraction, option
 from model import VAE
@@ -39,6 +41,7 @@ class VAEOptions(Options):
     input_noise: float = option(0.0, "share of the pixels flipped in what the encoder sees in training", fraction)
     beta1: float = option(0.95, "of Adam", fraction)
     beta2: float = option(0.99, "of Adam", fraction)
+    weight_decay: float = option(0.0, "of AdamW, relative to the learning rate", fraction)
     average_decay: float = option(0.9995, "of the running average of the weights, 0 for none", fraction)
 
 
@@ -55,10 +58,14 @@ class Learner:
         self.options, self.x = options, x
         self.model = VAE().to(x.device)
         self.average = copy.deepcopy(self.model) if options.average_decay else self.model
-        self.optimizer = torch.optim.Adam(self.model.parameters(), betas=(options.beta1, options.beta2), fused=True)
+        self.optimizer = training.adam(self.model, options.beta1, options.beta2, options.weight_decay)
+        self.decay = torch.zeros((), device=x.device, dtype=torch.float64)
+        self.records = x.device.type == "cuda" and options.graph == "auto"
+        self.batch = x[: options.batch_size].clone()  # where a recorded step finds its digits
+        self._recorded: Callable[[], dict[str, torch.Tensor]] | None = None
 
     def advance(self, epoch: int) -> dict[str, float]:
-        """One pass over x in a new order, each step ascending the ELBO of a batch.
+        """One pass over x in a new order, each step ascending the bound of a batch.
 
         Returns the mean of the bound over the batches, each as it was before its step, in nats.
         """
@@ -67,24 +74,37 @@ class Learner:
         batches = tqdm(q1_samplers.batches(self.x, options.batch_size), f"epoch {epoch}", steps, leave=False, disable=None)
         for step, batch in enumerate(batches, start=(epoch - 1) * steps):
             rate = training.learning_rate_at(step, options.epochs * steps, options.learning_rate, options.schedule)
-            total += self.train_step(batch, rate) * len(batch)
-            training.update_average(self.average, self.model, training.average_decay_at(step, options.average_decay))
+            training.set_learning_rate(self.optimizer, rate)
+            self.decay.fill_(training.average_decay_at(step, options.average_decay))
+            total += self.step(batch) * len(batch)
         return {f"train_{options.objective}": total.item() / len(self.x)}
 
-    def train_step(self, x: torch.Tensor, learning_rate: float) -> torch.Tensor:
-        """One step of Adam up the bound for x (batch, 784). Returns that bound, a scalar tensor."""
+    def step(self, x: torch.Tensor) -> torch.Tensor:
+        """train_step, on a GPU recorded at the first batch, then replayed, but for a last batch that is smaller."""
+        if not self.records or len(x) < len(self.batch):
+            return self.train_step(x)
+        self.batch.copy_(x)
+        if self._recorded is None:
+            self._recorded = recorded(self._step, self.state_dict, self.x.device, cuda_graph)
+        return self._recorded()["bound"]
+
+    def _step(self) -> dict[str, torch.Tensor]:
+        return {"bound": self.train_step(self.batch)}
+
+    def train_step(self, x: torch.Tensor) -> torch.Tensor:
+        """One step of Adam up the bound for x (batch, 784), and of the average. Returns that bound, a scalar tensor."""
         options = self.options
         eps = torch.randn(options.elbo_samples, len(x), self.model.latent_size, device=x.device)
         seen = torch.where(torch.rand_like(x) < options.input_noise, 1 - x, x) if options.input_noise else x
         value = bound_of(self.model, x, eps, BOUNDS[options.objective], seen).mean()
         self.optimizer.zero_grad()
         (-value).backward()
-        training.set_learning_rate(self.optimizer, learning_rate)
         self.optimizer.step()
+        training.update_average(self.average, self.model, self.decay)
         return value.detach()
 
     def first_not_finite(self) -> str | None:
-        return training.first_not_finite({"model": self.model})
+        return training.first_not_finite({"model": self.model, "average": self.average})
 
     def state_dict(self) -> dict[str, Any]:
         return {part: getattr(self, part).state_dict() for part in ("model", "average", "optimizer")}
@@ -92,3 +112,4 @@ class Learner:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         for part in ("model", "average", "optimizer"):
             getattr(self, part).load_state_dict(state[part])
+        training.fit_to_device(self.optimizer)

@@ -67,7 +67,7 @@ def load_generator(path: Path) -> tuple[Generator, dict]:
             if min(sizes) < 1 or max(sizes) > LARGEST:
                 raise ValueError(f"its sizes are z_dim {z_dim} and h_dim {h_dim}")
             put_into(generator := Generator(z_dim, h_dim), weights)
-            if not all(text(name) and _is_plain(value) for name, value in origin.items()):
+            if not isinstance(origin, dict) or not all(map(_is_plain, [*origin, *origin.values()])):
                 raise ValueError("its origin is not of plain values")
     except FileNotFoundError as error:
         raise UserError(f"{path} is not there; train a generator first, or name its weights by --generator") from error

@@ -1,5 +1,6 @@
 """Question 3: train a generator of house numbers as a WGAN-LP, and measure it as training goes."""
 
+import contextlib
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -195,7 +196,9 @@ def _main(argv: list[str] | None) -> None:
 
 def evaluate_own(run: RunDirectory, options: WGANOptions, blocks: q3_samplers.Blocks, device: torch.device) -> None:
     """Explore the run's own generator, and show how its training went."""
-    logs = {options.preset: run.read_log()}
+    logs = {}
+    with contextlib.suppress(UserError):  # of a log that cannot be read
+        logs[options.preset] = run.read_log()
     wgan_figures.training_curves(logs, run.figures / "training.png", literal(blocks.train.name))
     evaluate(run, run.folder / GENERATOR, blocks, options.epsilon, device)
 

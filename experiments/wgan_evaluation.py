@@ -6,6 +6,7 @@ import torch
 
 import q3_samplers
 from experiments import exploration, measures, weights, wgan_figures
+from experiments.errors import UserError
 from experiments.figures import literal
 from experiments.run import RunDirectory
 from model import DigitClassifier, Generator
@@ -42,6 +43,8 @@ def explore_samples(
 ) -> dict:
     """3.1: samples beside real images of the test block, measured against these; is one learnt by heart?"""
     images = exploration.draw(generator, exploration.SAMPLES)
+    if not images.isfinite().all():
+        raise UserError("the generator's images are not finite; name another by --generator")
     if blocks is None:
         wgan_figures.samples(images[: 2 * IMAGES_SHOWN], None, run.figures / "samples.png", trained_on, None)
         legible = measures.legible(measures.look(classifier, images))

@@ -184,7 +184,10 @@ def training_curves(logs: dict[str, list[dict]], path: Path, dataset: str) -> No
         axes.set(xlabel="generator steps", ylabel=label)
         axes.spines[["top", "right"]].set_visible(False)
         axes.grid(alpha=0.3)
-    estimates = [abs(entry["wasserstein_estimate"]) for log in logs.values() for entry in log[len(log) // 10 :]]
+    later = [points(log[len(log) // 10 :], "generator_step", "wasserstein_estimate")[1] for log in logs.values()]
+    estimates = [abs(estimate) for part in later for estimate in part]
+    if not estimates:
+        raise ValueError("log.jsonl holds no generator step that can be read")
     figure.axes[0].set_ylim(top=1.5 * max(estimates))  # the first steps are far above the rest
     figure.axes[3].set_ylim(-1, 2)  # a quotient, which a critic that sees no difference makes as large as you like
     figure.axes[0].legend(frameon=False)

@@ -7,11 +7,9 @@ tests to others do without.
 import gzip
 import hashlib
 import importlib
-import json
 import multiprocessing
 import os
 import signal
-import subprocess
 import sys
 import warnings
 from pathlib import Path
@@ -111,30 +109,6 @@ def q1(small_data, capsys):
         return code, *capsys.readouterr()
 
     return run
-
-
-@pytest.fixture
-def q1_process(small_data):
-    """Start the same command as a process of its own, to be killed, starved or interrupted."""
-    import q1_samplers
-
-    launcher = (
-        "import json, sys, q1_samplers, experiments.vae; q1_samplers.SHA256 = json.loads(sys.argv[1]);"
-        "sys.exit(experiments.vae.main(sys.argv[2:]))"
-    )
-
-    def start(*arguments, before=(), **options):
-        command = [*before, sys.executable, "-c", launcher, json.dumps(q1_samplers.SHA256), "--data-dir", str(small_data)]
-        return subprocess.Popen(
-            [*command, *map(str, arguments)],
-            cwd=PROJECT,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            **options,
-        )
-
-    return start
 
 
 def run_command(question, digests, arguments, errors, before):

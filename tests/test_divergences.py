@@ -12,6 +12,7 @@ from experiments import divergences
 from experiments.run import RunDirectory
 from model import Critic
 from q2_samplers import distribution1
+from report.__main__ import FIGURES
 
 SHORT = ("--thetas", "0,0.5,2", "--iterations", "150")
 
@@ -45,7 +46,7 @@ def curves(folder):
 
 
 def test_curves_are_right_at_three_thetas(q2, figures_drawn, tmp_path):
-    code, _, err = q2("--run-dir", tmp_path / "run", *SHORT)
+    code, out, err = q2("--run-dir", tmp_path / "run", *SHORT)
     assert (code, err) == (0, "")
     rows = curves(tmp_path / "run")
     names = ["theta", "squared_hellinger", "squared_hellinger_exact", "wasserstein", "wasserstein_exact"]
@@ -57,11 +58,17 @@ def test_curves_are_right_at_three_thetas(q2, figures_drawn, tmp_path):
         assert abs(row["squared_hellinger"] - row["squared_hellinger_exact"]) <= 0.005
         assert abs(row["wasserstein"] - row["wasserstein_exact"]) <= 0.02
     metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())
+    for name in ("squared_hellinger", "wasserstein"):
+        errors = [abs(row[name] - row[f"{name}_exact"]) for row in rows]
+        assert metrics[f"{name}_largest_error"] == pytest.approx(max(errors), abs=1e-12)
+        assert f"{name:18s} largest error {max(errors):.5f}, at theta = {rows[errors.index(max(errors))]['theta']:g}\n" in out
+    assert (metrics["family"], metrics["preset"], metrics["seed"]) == ("segments", "tuned", 0)
     assert all(bound <= row["wasserstein_exact"] + 0.001 for bound, row in zip(metrics["wasserstein_lower_bound"], rows))
     written = {path.name for path in (tmp_path / "run").rglob("*.*") if path.name != ".lock"}
     pictures = {"squared_hellinger.png", "wasserstein.png"}
     assert written == {"options.json", "log.jsonl", "checkpoint.pt", "metrics.json", "curves.csv", divergences.FIRST} | pictures
     assert all((tmp_path / "run" / "figures" / name).read_bytes().startswith(b"\x89PNG") for name in pictures)
+    assert pictures == FIGURES["q2"].keys()  # which the report shows
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
@@ -97,12 +104,6 @@ def test_penalty_bias_is_what_theory_says_and_is_corrected():
     x, y = (torch.from_numpy(next(distribution1(place, 4096))) for place in (0.0, 2.0))
     assert divergences.estimate("wasserstein", critic, x, y, "none")[0] == pytest.approx(2.04, abs=1e-4)
     assert divergences.estimate("wasserstein", critic, x, y, "slope") == pytest.approx((2.0, 2.0), abs=1e-4)
-
-
-def test_handout_preset_is_the_handouts_recipe():
-    options = divergences.PRESETS["segments"]["handout"]
-    assert (options.iterations, options.batch_size, options.lipschitz_weight) == (2500, 512, 50)
-    assert (options.optimizer, options.learning_rate, options.correction) == ("sgd", 1e-3, "none")
 
 
 def test_bank_follows_each_critic_by_itself():
@@ -164,6 +165,14 @@ def test_a_longer_run_is_the_longer_run_to_the_bit(q2, quick, tmp_path, monkeypa
     assert (code, err) == (0, "")
     assert "resuming after iteration 20 of 40" in out
     assert (tmp_path / "run" / "curves.csv").read_bytes() == (tmp_path / "whole" / "curves.csv").read_bytes()
+
+
+def test_one_weight_that_is_not_finite_names_its_critic():
+    learner = divergences.Learner("wasserstein", divergences.DivergenceOptions(thetas=(0.0, 0.5, 1.0)), "cpu")
+    assert learner.first_not_finite() is None
+    with torch.no_grad():
+        learner.bank.weights[1][1, 5, 7] = math.nan
+    assert learner.first_not_finite() == "wasserstein critic for theta = 0.5"
 
 
 def test_critic_that_explodes_is_named(q2, tmp_path):

@@ -14,7 +14,7 @@ from graded.calling import answer
 from graded.checks import CHECKS, FILES, chosen
 from graded.judge import Answer, Lost, plain
 from graded.report import table, write_gradescope
-from wrong_submissions import WRONG
+from wrong_submissions import LOOKS_LIKE, WRONG
 
 HERE = Path(__file__).parent
 PROJECT = HERE.parent
@@ -101,6 +101,8 @@ def test_mistake_costs_what_it_should_whatever_is_drawn(wrong):
     lost = judged_here(with_mistake(wrong), wrong.function, int.from_bytes(os.urandom(4), "big"))
     assert sum(check.marks for check in lost) == wrong.costs, lost
     assert lost, "not even a remark"
+    named = LOOKS_LIKE.get((wrong.function, wrong.mistake), "")
+    assert any(sentence.endswith(named and f"looks like {named}") for sentence in lost.values()), lost
 
 
 @pytest.mark.parametrize("function", WORTH)

@@ -6,18 +6,21 @@ import json
 import math
 import os
 import signal
+import subprocess
+import sys
 import time
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
+from conftest import PROJECT
 from torch.distributions import Independent, MultivariateNormal, Normal
 
 import q1_samplers
-from experiments import likelihood, training, vae, vae_evaluation
+from experiments import likelihood, training, vae, vae_evaluation, vae_learner
 from experiments.run import RunDirectory
-from model import VAE
+from model import VAE, Decoder, Encoder
 from q1_solution import (
     elbo,
     importance_weighted_bound,
@@ -25,6 +28,7 @@ from q1_solution import (
     log_likelihood_bernoulli_logits,
     log_mean_exp,
 )
+from report.__main__ import FIGURES
 
 
 def randn(*shape, seed=0):
@@ -224,7 +228,22 @@ def test_weights_of_the_handouts_classes_load():
     names = [
         f"{part}.mlp.{layer}.{kind}" for part in ("encode", "decode") for layer in (0, 2, 4) for kind in ("weight", "bias")
     ]
-    assert list(VAE(100).state_dict()) == names
+    model, x = VAE(), torch.rand(3, 784)
+    assert list(model.state_dict()) == names
+    mean, logvar = literal_mlp(x, model.encode.mlp).chunk(2, dim=1)
+    assert mean.shape == logvar.shape == (3, 100)
+    for mine, literal in zip((*model.encode(x), model.decode(mean)), (mean, logvar, literal_mlp(mean, model.decode.mlp) - 5)):
+        torch.testing.assert_close(mine, literal)
+    assert Encoder()(x)[0].shape == Decoder()(mean)[:, :100].shape == (3, 100)  # 100 latents unless others are named
+
+
+def literal_mlp(h, mlp):
+    """Two hidden layers of 300 with ELU."""
+    for layer in (mlp[0], mlp[2]):
+        h = h @ layer.weight.T + layer.bias
+        h = torch.where(h > 0, h, torch.expm1(h))
+        assert h.shape[1] == 300
+    return h @ mlp[4].weight.T + mlp[4].bias
 
 
 def test_handout_preset_evaluates_the_model_itself():
@@ -254,11 +273,15 @@ def test_whole_run(q1, figures_drawn, tmp_path):
     pictures = {f"figures/{name}.png" for name in ("elbo", "log_likelihood", "samples", "reconstructions", "latent_walk")}
     assert written == {"options.json", "log.jsonl", "checkpoint.pt", "metrics.json", "figures"} | pictures
     assert all((tmp_path / "run" / name).read_bytes().startswith(b"\x89PNG") for name in pictures)
+    assert pictures == {f"figures/{name}" for name in FIGURES["q1"]}  # which the report shows
     metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())
     assert metrics["epochs"] == 3
     assert metrics["dataset"] == "binarized-mnist"
     assert metrics["valid_elbo"] < 0 < metrics["valid_elbo_stderr"]
     assert metrics["test_log_likelihood_stderr"] > 0
+    by_num_samples = metrics["test_log_likelihood_by_num_samples"]
+    assert by_num_samples["1"] < by_num_samples["10"] < by_num_samples["20"] == pytest.approx(metrics["test_log_likelihood"])
+    assert list(by_num_samples) == ["1", "10", "20"]
     log = RunDirectory(tmp_path / "run").read_log()
     assert [set(entry) for entry in log] == [
         {"dataset", "epoch", "valid_elbo", "train_elbo", "seconds", "epochs_per_second"}
@@ -273,7 +296,7 @@ def test_the_bound_that_is_asked_for_is_trained_and_the_encoder_alone_sees_noise
     torch.manual_seed(0)
     learner = vae.Learner(options, x)
     expected, state = copy.deepcopy(learner.model), torch.get_rng_state()
-    value = learner.train_step(x, 1e-3)
+    value = learner.train_step(x)
 
     torch.set_rng_state(state)
     eps, flips = torch.randn(5, 16, 100), torch.rand(16, 784) < 0.1
@@ -286,6 +309,37 @@ def test_the_bound_that_is_asked_for_is_trained_and_the_encoder_alone_sees_noise
     (-bound).backward()
     for found, right in zip(learner.model.parameters(), expected.parameters(), strict=True):
         torch.testing.assert_close(found.grad, right.grad, rtol=1e-3, atol=1e-4)
+
+
+def test_a_recorded_step_reads_each_batch_and_leaves_the_last_smaller_one_to_the_step_itself(monkeypatch):
+    """On the CPU, with a recording that is the step itself: the weights are those of unrecorded training."""
+    x, weights, replayed = (randn(37, 784) > 1).float(), [], []
+
+    def record(step, *_):
+        return lambda: replayed.append(1) or step()
+
+    monkeypatch.setattr(vae_learner, "recorded", record)
+    for pretend in (False, True):
+        torch.manual_seed(0)
+        learner = vae.Learner(replace(vae.PRESETS["tuned"], batch_size=10, epochs=2), x)
+        learner.records = pretend
+        bounds = [learner.advance(epoch)["train_elbo"] for epoch in (1, 2)]
+        weights.append([torch.tensor(bounds), *learner.average.parameters(), *learner.model.parameters()])
+    assert len(replayed) == 6
+    assert all(torch.equal(*pair) for pair in zip(*weights))
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_recorded_steps_do_on_a_gpu_what_unrecorded_ones_do(capsys):
+    x, ends = (randn(200, 784) > 1).float().cuda(), []
+    for graph in ("off", "auto"):
+        torch.manual_seed(0)
+        learner = vae.Learner(replace(vae.PRESETS["tuned"], graph=graph, epochs=3), x)
+        bounds = [learner.advance(epoch)["train_elbo"] for epoch in (1, 2)]
+        ends.append((torch.tensor(bounds), torch.cat([p.flatten() for p in learner.average.parameters()])))
+    torch.testing.assert_close(*(end[0] for end in ends), rtol=0.01, atol=0.1)
+    torch.testing.assert_close(*(end[1] for end in ends), rtol=0.05, atol=0.02)
+    assert capsys.readouterr().err == ""  # it was recorded
 
 
 def test_log_names_the_bound_that_was_trained(q1, tmp_path):
@@ -356,8 +410,15 @@ def test_killed_runs_resume_to_the_same_bits(q1, forked, small_data, tmp_path, m
 
 
 @pytest.mark.skipif(os.name != "posix", reason="sends a signal")
-def test_interrupt_is_one_line_and_can_be_resumed(q1, q1_process, tmp_path):
-    process = q1_process("train", "--epochs", 10_000, "--run-dir", tmp_path / "run")
+def test_interrupt_is_one_line_and_can_be_resumed(q1, small_data, tmp_path):
+    """In a Python of its own, to see it to its end."""
+    code = (
+        "import json, sys, q1_samplers, experiments.vae; q1_samplers.SHA256 = json.loads(sys.argv[1]);"
+        "sys.exit(experiments.vae.main(sys.argv[2:]))"
+    )
+    arguments = ["train", "--epochs", "10000", "--data-dir", str(small_data), "--run-dir", str(tmp_path / "run")]
+    command = [sys.executable, "-c", code, json.dumps(q1_samplers.SHA256), *arguments]
+    process = subprocess.Popen(command, cwd=PROJECT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 60
     while not (tmp_path / "run" / "checkpoint.pt").exists() and time.monotonic() < deadline:
         time.sleep(0.01)
@@ -501,3 +562,62 @@ def test_both_presets_share_one_axis(q1, tmp_path, monkeypatch):
     monkeypatch.setattr(vae_evaluation.figures, "elbo_curves", lambda curves, *_: drawn.append(list(curves)))
     assert q1("--run-dir", tmp_path / "t", "--epochs", 1, "--num-samples", 1)[0] == 0
     assert drawn == [["tuned", "handout"]]
+
+
+def test_logged_elbo_is_the_mean_over_images_also_where_the_last_batch_is_smaller(monkeypatch):
+    """Each image's ELBO is put in place of its pixels."""
+    x = -torch.arange(10.0).unsqueeze(1)
+    learner = vae_learner.Learner(replace(vae.PRESETS["tuned"], batch_size=4), x)
+    monkeypatch.setattr(learner, "train_step", lambda batch: batch.mean())
+    assert learner.advance(1) == {"train_elbo": pytest.approx(-4.5)}
+
+
+def test_a_step_returns_the_elbo_and_raises_it():
+    torch.manual_seed(0)
+    x = (randn(20, 784) > 1).float()
+    learner = vae_learner.Learner(replace(vae.PRESETS["handout"], elbo_samples=50), x)
+    training.set_learning_rate(learner.optimizer, 1e-3)
+    before = likelihood.evaluate_elbo(learner.model, x).mean().item()
+    assert learner.train_step(x).item() == pytest.approx(before, rel=0.01)
+    assert learner.train_step(x).item() > before + 1
+
+
+class Latents(torch.nn.Module):
+    """A decoder that shows the latents themselves, as logits."""
+
+    def __init__(self):
+        super().__init__()
+        self.unit = torch.nn.Parameter(torch.ones(()))
+
+    def forward(self, z):
+        return self.unit * z
+
+
+class Codes(torch.nn.Module):
+    """An encoder whose latents 3 and 7 carry what there is to know; the mean of latent k is k / 1000."""
+
+    def forward(self, x):
+        z_logvar = torch.zeros(len(x), 100)
+        z_logvar[:, 7], z_logvar[:, 3] = -6, -4
+        return (torch.arange(100.0) / 1000).expand(len(x), 100), z_logvar
+
+
+def test_walk_crosses_the_two_latents_that_carry_most(tmp_path, monkeypatch):
+    model, drawn = VAE(), {}
+    model.encode, model.decode = Codes(), Latents()
+    for name in ("elbo_by_epoch", "log_p_by_num_samples"):
+        monkeypatch.setattr(vae_evaluation, name, lambda *_: {})
+    for name in ("elbo_curves", "log_likelihood", "digits", "reconstructions", "latent_walk"):
+        monkeypatch.setattr(vae_evaluation.figures, name, lambda *given, name=name: drawn.update({name: given}))
+    digits = q1_samplers.Digits("digits", "digest", *torch.zeros(3, 60, 784))
+    vae_evaluation.draw_figures(RunDirectory(tmp_path), model, digits, vae.PRESETS["tuned"])
+    pictures, _, _, which, values = drawn["latent_walk"]
+    z, steps = torch.logit(pictures), torch.linspace(-2.5, 2.5, 11)
+    assert which == (7, 3)
+    assert values == pytest.approx(steps.tolist())
+    torch.testing.assert_close(z[:, :, 7], steps.unsqueeze(1).expand(11, 11))
+    torch.testing.assert_close(z[:, :, 3], steps.expand(11, 11))
+    others = [k for k in range(100) if k not in which]
+    torch.testing.assert_close(z[:, :, others], (torch.arange(100.0) / 1000)[others].expand(11, 11, 98))
+    shown, means = drawn["reconstructions"][:2]
+    assert (len(shown), len(means), len(drawn["digits"][0])) == (50, 50, 100)
