@@ -20,6 +20,7 @@ VAE = {
     "input_noise": (0.0, 0.0),
     "beta1": (0.95, 0.9),
     "beta2": (0.99, 0.999),
+    "weight_decay": (0.0, 0.0),
     "average_decay": (0.9995, 0.0),
 }
 DIVERGENCES = {
