@@ -354,9 +354,10 @@ def test_all_functions_looping_ends_soon_and_leaves_other_files_their_time(submi
     loops = "\n".join(
         f"def {check.function}(*arguments):\n    while True: pass" for check in CHECKS if check.file == "q1_solution.py"
     )
-    grades = submit(time_limit=0.5, q1_solution=loops, checks=QUICK)
+    two_of_each = [check for function in WORTH for check in [c for c in QUICK if c.function == function][:2]]
+    grades = submit(time_limit=0.5, q1_solution=loops, checks=two_of_each)
     assert costs(grades).keys() == {check.function for check in CHECKS if check.file == "q1_solution.py"}
-    assert (grades.total(), grades.status) == (7.5, "timed out")
+    assert (grades.total(), grades.status) == (4, "timed out")
 
 
 def test_limit_on_the_whole(submit):
