@@ -5,7 +5,7 @@ import copy
 import pytest
 import torch
 
-from experiments.cuda_graph import cuda_graph, put_back, recorded
+from experiments.cuda_graph import alike, cuda_graph, put_back, recorded
 
 
 class Toy:
@@ -103,6 +103,15 @@ def test_a_recording_is_used_if_it_does_the_same_and_leaves_no_trace(record, ste
     message = capsys.readouterr().err
     assert message.count("\n") == (record is not faithful)
     assert message == "" or "going on without" in message
+
+
+@pytest.mark.parametrize("size", [4, 10_000])
+def test_alike_allows_what_adams_first_steps_make_of_rounding_and_no_more(size):
+    """A twentieth of the whole, or a thousandth of a number on average; whatever the size."""
+    zero, one = torch.zeros(size), torch.ones(size)
+    assert alike(zero, zero + 9e-4) and not alike(zero, zero + 2e-3)
+    assert alike(one, one + 0.05) and not alike(one, one + 0.06)
+    assert not alike(one, one * torch.nan)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
