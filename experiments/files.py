@@ -37,8 +37,10 @@ def cannot(do: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
+        exists = "a file, or a link that leads nowhere, is in its place"
+        why = exists if isinstance(error, FileExistsError) else error.strerror or error
         where = f" ({error.filename})" if error.filename and str(error.filename) not in do else ""
-        raise UserError(f"cannot {do}: {error.strerror or error}{where}; nothing that was there is lost") from error
+        raise UserError(f"cannot {do}: {why}{where}; nothing that was there is lost") from error
 
 
 def memory() -> int:

@@ -8,6 +8,7 @@ come from there.
 import argparse
 import dataclasses
 import math
+import os
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Literal, NoReturn, TypeVar
@@ -27,10 +28,10 @@ def text(value: str) -> str:
 
 
 def file_path(value: str) -> Path:
-    """A path of printable characters."""
+    """A path of printable characters; ~ is the home directory, which a shell does not see in --run-dir=~/runs."""
     if not value:
         raise argparse.ArgumentTypeError("an empty text is no path")
-    return Path(text(value))
+    return Path(os.path.expanduser(text(value)))
 
 
 def whole_number(value: str) -> int:

@@ -57,10 +57,20 @@ class RunDirectory:
             if lengthen:
                 print(f"nothing to resume in {self.folder}: a new run starts", flush=True)
             return None
+        if lengthen:
+            self._say_what_is_new(device)
         options = resumed_options(recorded, named, lengthen)
         if lengthen and options != recorded:
             self.write_options(options, device)
         return options
+
+    def _say_what_is_new(self, device: torch.device) -> None:
+        """Print in what this process differs from the one that began the run, if the numbers may depend on it."""
+        before, now = json.loads(read(self.folder / "options.json"))["versions"], versions(device)
+        new = [name for name in ("torch", "device", "gpu", "threads") if name in before and before[name] != now[name]]
+        if new:
+            then, today = (", ".join(f"{name} {which[name]}" for name in new) for which in (before, now))
+            print(f"begun with {then}, now {today}: the run goes on, but its last digits may be others", flush=True)
 
     def begin(self, options: Options, device: torch.device) -> None:
         """Make this the directory of a new run: move aside an earlier one, then write options.json.
@@ -118,7 +128,8 @@ class RunDirectory:
         try:
             with understood(path, "damaged or of another version", "name another --run-dir"):
                 record = json.loads(read(path))
-                del record["versions"]
+                if not isinstance(record.pop("versions"), dict):
+                    raise ValueError("no proper 'versions'")
                 if (question := record.pop("question")) == asked.question:
                     return from_record(record, asked)
         except FileNotFoundError:

@@ -114,9 +114,10 @@ def _check_finite(learner: Learner, entry: dict[str, Any], unit: str, run: RunDi
     """UserError if the learner, or what is measured of it, is no longer finite."""
     infinite = (name for name, value in entry.items() if isinstance(value, float) and not math.isfinite(value))
     if (part := learner.first_not_finite() or next(infinite, None)) is not None:
+        kept = f"the last checkpoint in {run.folder} is kept; " if run.checkpoint.exists() else ""
         raise UserError(
-            f"the {part} is no longer finite by {unit.replace('_', ' ')} {entry[unit]}; the last checkpoint in {run.folder} is "
-            "kept; start again with a smaller --learning-rate"
+            f"the {part} is no longer finite by {unit.replace('_', ' ')} {entry[unit]}; {kept}start again with a smaller "
+            "--learning-rate"
         )
 
 

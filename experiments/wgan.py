@@ -17,7 +17,7 @@ from experiments.options import UserError, command, fields, flag, new_options, p
 from experiments.run import RunDirectory
 from experiments.training import choose_device, fit
 from experiments.wgan_evaluation import IMAGES_SHOWN, evaluate
-from experiments.wgan_learner import PRESETS, Learner, WGANOptions
+from experiments.wgan_learner import PRESETS, Learner, WGANOptions, check_initial_weights
 from q2_solution import gradient_norm
 
 GENERATOR = "generator.pt"  # what a run has to share
@@ -175,6 +175,7 @@ def _main(argv: list[str] | None) -> None:
         if options is None:
             blocks = load_blocks(asked)
             check_size(blocks)
+            check_initial_weights(asked)
             dataset = q3_samplers.STAND_IN if blocks.train.name == q3_samplers.STAND_IN else "svhn"
             options = replace(asked, dataset=dataset, dataset_digest=blocks.train.digest)
             run.begin(options, device)

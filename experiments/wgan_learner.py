@@ -13,7 +13,7 @@ import q3_samplers
 from experiments import weights
 from experiments.augmentation import augment
 from experiments.cuda_graph import cuda_graph, recorded
-from experiments.errors import understood
+from experiments.errors import UserError, understood
 from experiments.options import Options, file_path, fraction, option
 from experiments.training import (
     adam,
@@ -65,6 +65,14 @@ class WGANOptions(Options):
 RATES: dict[str, Any] = dict(learning_rate=1e-4, critic_learning_rate=1e-4, schedule="constant")
 HANDOUT = WGANOptions(preset="handout", generator_steps=50_000, average_decay=0.0, augment=False, **RATES)
 PRESETS = {"tuned": WGANOptions(), "handout": HANDOUT}
+
+
+def check_initial_weights(options: WGANOptions) -> None:
+    """UserError if the weights to start from cannot be read, or are of the run that a new one would move aside."""
+    if (path := options.initial_weights) is not None:
+        weights.load(path)
+        if path.resolve().parent == options.run_dir.resolve():
+            raise UserError(f"{path} is of the run in {options.run_dir}, which a new one there moves; name another --run-dir")
 
 
 class Learner:
