@@ -461,11 +461,14 @@ def test_interrupt_is_one_line_and_can_be_resumed(q1, small_data, tmp_path):
     arguments = ["train", "--epochs", "10000", "--data-dir", str(small_data), "--run-dir", str(tmp_path / "run")]
     command = [sys.executable, "-c", code, json.dumps(q1_samplers.SHA256), *arguments]
     process = subprocess.Popen(command, cwd=PROJECT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    deadline = time.monotonic() + 60
-    while not (tmp_path / "run" / "checkpoint.pt").exists() and time.monotonic() < deadline:
-        time.sleep(0.01)
-    process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=60)
+    try:
+        deadline = time.monotonic() + 60
+        while not (tmp_path / "run" / "checkpoint.pt").exists() and time.monotonic() < deadline:
+            time.sleep(0.01)
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=60)
+    finally:
+        process.kill()
     assert (process.returncode, err.count("\n")) == (130, 1)
     assert "--resume" in err
     assert q1("evaluate", "--run-dir", tmp_path / "run", "--num-samples", 2)[0] == 0
