@@ -106,6 +106,14 @@ def test_mistake_costs_what_it_should_whatever_is_drawn(wrong):
     assert any(sentence.endswith(named and f"looks like {named}") for sentence in lost.values()), lost
 
 
+def test_spread_that_does_not_fall_with_the_number_of_samples_is_named():
+    """Not for every seed: the spread of 100 calls is itself a draw."""
+    (wrong,) = [wrong for wrong in WRONG if wrong.mistake == "one sample, whatever is asked"]
+    for seed in (1, 2, 3):
+        sentences = judged_here(with_mistake(wrong), wrong.function, seed).values()
+        assert any(sentence.endswith(": looks like num_samples is not used") for sentence in sentences)
+
+
 @pytest.mark.parametrize("function", WORTH)
 def test_right_function_loses_nothing_whatever_is_drawn(function):
     (text,) = [text for text in RIGHT.values() if f"def {function}(" in text]

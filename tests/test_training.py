@@ -249,6 +249,10 @@ def test_learning_rate_schedules():
     assert (cosine[0], cosine[5], cosine[10]) == pytest.approx((0.5, 0.25, 0))
 
 
+def test_duration_is_in_minutes_from_two_on():
+    assert [training.duration(seconds) for seconds in (0.4, 119.4, 120, 3600)] == ["0 s", "119 s", "2 min", "60 min"]
+
+
 def test_device():
     assert choose_device("cpu").type == "cpu"
     if not torch.cuda.is_available():
