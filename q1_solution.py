@@ -139,6 +139,18 @@ def log_importance_weights(
     return log_likelihood(z) + log_prior - log_posterior
 
 
+def importance_weighted_bound(
+    log_likelihood: Callable[[torch.Tensor], torch.Tensor], z_mean: torch.Tensor, z_logvar: torch.Tensor, eps: torch.Tensor
+) -> torch.Tensor:
+    """L_S(x) = log (1/S sum_s w_s), w_s the importance weights of S samples: ELBO = L_1 <= L_S <= log p(x), on average.
+
+    Arguments and result as of `elbo`, with which it shares its mean at S = 1 (Burda et al. 2016, arXiv 1509.00519, eq.
+    8). Its gradient pulls q(z|x) less towards a narrow mode than the ELBO's does, the more so the larger S.
+    """
+    log_w = log_importance_weights(lambda z: log_likelihood(z.transpose(0, 1)).t(), z_mean, z_logvar, eps.transpose(0, 1))
+    return log_mean_exp(log_w)  # (batch, S) to (batch,)
+
+
 def _rows(**tensors: torch.Tensor) -> list[torch.Tensor]:
     """The tensors, each flattened to (batch, features). ValueError if those differ, or if one is 0-d."""
     for name, tensor in tensors.items():

@@ -200,11 +200,13 @@ def draw_figure(run: RunDirectory, objective: str, options: DivergenceOptions) -
     family = FAMILIES[options.family]
     low, high = min(0.0, *options.thetas), max(0.0, *options.thetas)
     fine = [low + (high - low) * step / 400 for step in range(401)]
-    estimates = {}
-    for neighbour, preset in run.presets_beside(options, "family"):
+    estimates: dict[str, tuple[list[float], list[float]]] = {}
+    for neighbour, other in run.beside(options, "family"):
+        if other.preset in estimates:
+            continue
         with contextlib.suppress(OSError, KeyError, ValueError, TypeError, csv.Error):
             rows = list(csv.DictReader(read(neighbour.folder / "curves.csv").decode().splitlines()))
-            estimates[preset] = [float(row["theta"]) for row in rows], [float(row[objective]) for row in rows]
+            estimates[other.preset] = [float(row["theta"]) for row in rows], [float(row[objective]) for row in rows]
     exact = [getattr(family, objective)(theta) for theta in fine]
     path = run.figures / f"{objective}.png"
     figures.divergence_curve((fine, exact), estimates, path, objective, family.description)

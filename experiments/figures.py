@@ -79,6 +79,22 @@ def elbo_curves(
 
 
 @drawn
+def log_likelihood(curves: dict[str, tuple[list[int], list[float]]], path: Path, dataset: str) -> None:
+    """log p(x) by the number of importance samples. curves: name to (K, nats), the first emphasised."""
+    figure = Figure(figsize=(6.4, 4), layout="constrained")
+    axes = figure.add_subplot(xscale="log", xlabel="K, importance samples an image", ylabel="log p(x) (nats per image)")
+    axes.set_title(f"Test digits under VAEs on {dataset}: K = 1 is the ELBO")
+    colours = [ACCENT, *(str(0.75 * n / max(1, len(curves) - 1)) for n in range(len(curves) - 1))]  # the others in greys
+    for (name, (several, nats)), colour in zip(curves.items(), colours):
+        axes.plot(several, nats, marker="o", markersize=3, color=colour, label=f"{name}: {nats[-1]:.2f} at K = {several[-1]:,}")
+    axes.xaxis.set_major_formatter("{x:,.0f}")
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(axis="y", alpha=0.3)
+    axes.legend(loc="lower right", frameon=False, fontsize=8)
+    save(figure, path)
+
+
+@drawn
 def digits(probabilities: torch.Tensor, path: Path, title: str) -> None:
     """Digits in a square, of the data or decoded. probabilities: (n, 784), the mean of each pixel."""
     columns = int(len(probabilities) ** 0.5)

@@ -1,23 +1,42 @@
-"""How well a VAE explains digits: ELBO and log p(x) of each, by the same noise at every call on a device.
+"""How well a VAE explains digits: bounds on log p(x), and log p(x) itself by the same noise at every call on a device.
 
 Where x is (n, 784), any (n, ...) of 784 pixels does: it is flattened first.
 """
+
+from collections.abc import Callable
 
 import torch
 from tqdm import tqdm
 
 from model import VAE
-from q1_solution import elbo, log_importance_weights, log_likelihood_bernoulli_logits, log_mean_exp
+from q1_solution import (
+    elbo,
+    importance_weighted_bound,
+    log_importance_weights,
+    log_likelihood_bernoulli_logits,
+    log_mean_exp,
+)
 
 DECODED_AT_ONCE = 2000  # rows of 784 logits, 6 MB; more is no faster on two cores
+# what can be trained, by the name of --objective
+BOUNDS: dict[str, Callable[..., torch.Tensor]] = {"elbo": elbo, "iwae": importance_weighted_bound}
 EVALUATION_SEED = 2**31  # evaluation noise is the same for every run, and apart from the seeds people train with
 
 
-def elbo_of(model: VAE, x: torch.Tensor, eps: torch.Tensor) -> torch.Tensor:
-    """The ELBO of digits x (batch, 784) by noise eps (S, batch, latent_size). Returns (batch,), in nats."""
+def bound_of(
+    model: VAE,
+    x: torch.Tensor,
+    eps: torch.Tensor,
+    bound: Callable[..., torch.Tensor] = elbo,
+    seen: torch.Tensor | None = None,
+) -> torch.Tensor:
+    """A bound on log p(x) of digits x (batch, 784), one of BOUNDS, by noise eps (S, batch, latent_size).
+
+    seen: what the encoder gets to see instead of x, of x's shape. Returns (batch,), in nats.
+    """
     x = x.flatten(1)
-    z_mean, z_logvar = model.encode(x)
-    return elbo(lambda z: log_likelihood_bernoulli_logits(model.decode(z), x), z_mean, z_logvar, eps)
+    z_mean, z_logvar = model.encode(x if seen is None else seen.flatten(1))
+    return bound(lambda z: log_likelihood_bernoulli_logits(model.decode(z), x), z_mean, z_logvar, eps)
 
 
 @torch.no_grad()
@@ -25,7 +44,7 @@ def evaluate_elbo(model: VAE, x: torch.Tensor, batch_size: int = 1000) -> torch.
     """The ELBO of each row of x (n, 784), by one sample, under the same noise at every call. Returns (n,), in nats."""
     generator = torch.Generator(x.device).manual_seed(EVALUATION_SEED)
     eps = torch.randn(1, len(x), model.latent_size, generator=generator, device=x.device)
-    return torch.cat([elbo_of(model, *rows) for rows in zip(x.split(batch_size), eps.split(batch_size, dim=1))])
+    return torch.cat([bound_of(model, *rows) for rows in zip(x.split(batch_size), eps.split(batch_size, dim=1))])
 
 
 @torch.no_grad()

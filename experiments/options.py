@@ -114,6 +114,9 @@ class Options:
     run_dir: Path = option(Path("runs"), "where the run is recorded", scope="command")
     preset: str = option("tuned", "the best settings found, or the handout's own", choices=("tuned", "handout"))
     device: str = option("auto", "auto takes a GPU if there is one", choices=("auto", "cpu", "cuda"), scope="command")
+    graph: str = option(
+        "auto", "on a GPU, record a step and replay it, if that does the same", choices=("auto", "off"), scope="command"
+    )
     seed: int = option(0, "of weights, order and noise", whole_number)
     resume: bool = option(False, "go on with the run in --run-dir, further if a greater length is named", scope="command")
     schedule: str = option("cosine", "of the learning rate", choices=("constant", "cosine"))
@@ -197,6 +200,16 @@ def resumed_options(recorded: AnyOptions, named: dict[str, Any], lengthen: bool)
             raise UserError(f"{contradiction}: a run can be made longer, not shorter; leave it out, or name another --run-dir")
         changed[field.name] = value
     return dataclasses.replace(recorded, **changed)
+
+
+def described(options: AnyOptions, presets: Mapping[str, AnyOptions]) -> str:
+    """The preset and what differs from it, as it would be asked for: "tuned --epochs 100"."""
+    words = [options.preset]
+    for field in fields(options, "run", "length"):
+        value = getattr(options, field.name)
+        if field.name != "dataset" and value != getattr(presets[options.preset], field.name):
+            words += [flag(field.name), f"{value:g}" if isinstance(value, float) else str(value)]
+    return " ".join(words)
 
 
 def to_record(options: Options) -> dict[str, Any]:

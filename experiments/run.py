@@ -136,19 +136,16 @@ class RunDirectory:
             return None
         raise UserError(f"{self.folder} holds a run of {str(question)[:9]}, not {asked.question}; name another --run-dir")
 
-    def presets_beside(self, options: AnyOptions, *alike: str) -> Iterator[tuple["RunDirectory", str]]:
-        """This run, then one beside it for each other preset, of the same question and equal in the options `alike`.
+    def beside(self, options: AnyOptions, *alike: str) -> Iterator[tuple["RunDirectory", AnyOptions]]:
+        """This run, then those beside it of the same question and equal in the options `alike`, with their options.
 
-        Yields (run directory, preset): what a figure can compare this run with.
+        What a figure can compare this run with.
         """
-        seen = set()
-        for folder in [self.folder, *sorted(self.folder.resolve().parent.iterdir())]:
+        for folder in dict.fromkeys((self.folder.resolve(), *sorted(self.folder.resolve().parent.iterdir()))):
             with contextlib.suppress(UserError):  # a neighbour of another question, or a damaged one
                 other = RunDirectory(folder).read_options(options)
-                same = other and all(getattr(other, name) == getattr(options, name) for name in alike)
-                if other and same and other.preset not in seen:
-                    seen.add(other.preset)
-                    yield RunDirectory(folder), other.preset
+                if other and all(getattr(other, name) == getattr(options, name) for name in alike):
+                    yield RunDirectory(folder), other
 
     def save(self, state: dict, options: Options) -> None:
         """Replace the checkpoint by `state`, a dictionary of plain types and tensors; log what belongs to it first."""

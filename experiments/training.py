@@ -126,6 +126,29 @@ def learning_rate_at(step: int, steps: int, learning_rate: float, schedule: str)
     return learning_rate if schedule == "constant" else learning_rate * 0.5 * (1 + math.cos(math.pi * step / steps))
 
 
+def adam(network: torch.nn.Module, beta1: float, beta2: float, weight_decay: float = 0.0) -> torch.optim.AdamW:
+    """Adam of a rate that set_learning_rate is to give, on the network's device: on a GPU fit to be recorded.
+
+    weight_decay: the share of each weight, times the rate, that a step takes off (AdamW, Loshchilov & Hutter 2019,
+    arXiv 1711.05101); without it, AdamW is Adam to the bit.
+    """
+    betas = (beta1, beta2)
+    optimizer = torch.optim.AdamW(network.parameters(), lr=0.0, betas=betas, weight_decay=weight_decay, fused=True)
+    fit_to_device(optimizer)
+    return optimizer
+
+
+def fit_to_device(optimizer: torch.optim.Optimizer) -> None:
+    """Make the rate of Adam a tensor on a GPU, which a recorded step reads anew, and a number elsewhere.
+
+    To be called again once a state is loaded, which may have been saved on another device.
+    """
+    for group in optimizer.param_groups:
+        device = group["params"][0].device
+        group["capturable"] = device.type == "cuda"
+        group["lr"] = torch.zeros((), device=device) if group["capturable"] else 0.0
+
+
 def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
     """Make `rate` the rate of the next step; where the rate is a tensor, in place, so that a recorded step sees it."""
     for group in optimizer.param_groups:
@@ -149,7 +172,7 @@ def update_average(average: torch.nn.Module, network: torch.nn.Module, decay: fl
     if average is not network:
         for mean, value in zip(average.state_dict().values(), network.state_dict().values()):
             if mean.is_floating_point():  # not the count of batches
-                mean.lerp_(value, 1 - decay)
+                mean.lerp_(value, torch.as_tensor(1 - decay, dtype=mean.dtype, device=mean.device))
 
 
 def first_not_finite(networks: Mapping[str, torch.nn.Module]) -> str | None:

@@ -15,7 +15,15 @@ from experiments.augmentation import augment
 from experiments.cuda_graph import cuda_graph, recorded
 from experiments.errors import UserError, understood
 from experiments.options import Options, file_path, fraction, option
-from experiments.training import average_decay_at, first_not_finite, learning_rate_at, set_learning_rate, update_average
+from experiments.training import (
+    adam,
+    average_decay_at,
+    first_not_finite,
+    fit_to_device,
+    learning_rate_at,
+    set_learning_rate,
+    update_average,
+)
 from model import Generator, ImageCritic
 from q3_solution import critic_loss, generator_loss
 
@@ -50,9 +58,6 @@ class WGANOptions(Options):
     h_dim: int = option(64, "channels of the widest layer of 16 x 16, in both networks")
     precision: str = option("float32", "of the networks' products in training", choices=("float32", "bfloat16"))
     augment: bool = option(True, "show the critic shifted and recoloured images")
-    graph: str = option(
-        "auto", "on a GPU, record a step and replay it, if that does the same", choices=("auto", "off"), scope="command"
-    )
     lazy_penalty: bool = option(False, "at one critic update a step, at the weight of them all")
     initial_weights: Path | None = option(None, "a checkpoint or generator to start from", file_path)
 
@@ -81,20 +86,10 @@ class Learner:
         self.generator = Generator(options.z_dim, options.h_dim).to(**layout)
         self.critic = ImageCritic(options.h_dim).to(**layout)
         self.average = copy.deepcopy(self.generator) if options.average_decay else self.generator
-        self.generator_optimizer = self._adam(self.generator)
-        self.critic_optimizer = self._adam(self.critic)
-        self.decay = torch.zeros((), device=device)
+        self.generator_optimizer = adam(self.generator, options.beta1, options.beta2)
+        self.critic_optimizer = adam(self.critic, options.beta1, options.beta2)
+        self.decay = torch.zeros((), device=device, dtype=torch.float64)
         self._step: Callable[[], dict[str, torch.Tensor]] | None = None
-
-    def _adam(self, network: torch.nn.Module) -> torch.optim.Adam:
-        device = next(network.parameters()).device
-        return torch.optim.Adam(
-            network.parameters(),
-            lr=torch.zeros((), device=device),  # a tensor, so that a recorded step reads the rate of the day
-            betas=(self.options.beta1, self.options.beta2),
-            fused=True,
-            capturable=device.type == "cuda",
-        )
 
     def noise(self) -> torch.Tensor:
         """One batch of latents from the prior, (batch_size, z_dim)."""
@@ -194,6 +189,4 @@ class Learner:
         for part in self.PARTS:
             getattr(self, part).load_state_dict(state[part])
         for optimizer in (self.generator_optimizer, self.critic_optimizer):
-            for group in optimizer.param_groups:  # as the device wants them, not the one that the state was saved on
-                group["lr"] = group["lr"].to(self.decay.device)
-                group["capturable"] = self.decay.device.type == "cuda"
+            fit_to_device(optimizer)

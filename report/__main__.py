@@ -28,6 +28,7 @@ TEMPLATE = PROJECT / "report" / "page.html"
 FIGURES = {
     "q1": {
         "elbo.png": "The bound on the validation digits as training goes. Higher is better.",
+        "log_likelihood.png": "The estimate of log p(x) of the test digits over the number of importance samples.",
         "samples.png": "Digits decoded from latents that were drawn from the prior.",
         "reconstructions.png": "Validation digits above what is left of them after the latents.",
         "latent_walk.png": "The two latents that carry most information, moved while the others stay.",

@@ -1,34 +1,50 @@
-"""A small data set in the published form, and the command run on it."""
+"""A small data set in the published form, the commands run on it, and a grader.
+
+What takes seconds to import is imported where it is used: `pytest tests/graded` and the process that only hands out
+tests to others do without.
+"""
 
 import gzip
 import hashlib
+import importlib
 import json
+import multiprocessing
 import os
+import signal
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import numpy as np
 import pytest
-import scipy.io
-import torch
 
-import q1_samplers
-import q3_samplers
-from experiments import exploration, vae, wgan
-
-torch.set_num_threads(1)  # as in the processes started below: the number of threads changes the last bits of a product
+PROJECT = Path(__file__).parent.parent
+os.environ["OMP_NUM_THREADS"] = "1"  # here and in what is started from here: it changes the last bits of a product
 
 
 @pytest.fixture(autouse=True)
-def few_images(monkeypatch):
-    """Question 3 is measured on few images, since most tests ask only that it is measured."""
-    for name, few in (("SAMPLES", 100), ("PAIRS", 10), ("LATENTS", 4), ("REPEATS", 2)):
+def few_images_and_coarse_figures(monkeypatch):
+    """Question 3 is measured on few images and figures have few pixels: most tests ask only that there are some."""
+    from experiments import exploration, figures, wgan, wgan_figures
+
+    for name, few in (("SAMPLES", 100), ("PAIRS", 4), ("LATENTS", 4), ("REPEATS", 2)):
         monkeypatch.setattr(exploration, name, few)
     monkeypatch.setattr(wgan, "CHECKPOINT_SAMPLES", 60)
+    save = figures.save
+    for module in (figures, wgan_figures):
+        monkeypatch.setattr(module, "save", lambda figure, path, dpi=120: save(figure, path, dpi=20))
 
 
-PROJECT = Path(__file__).parent.parent
+@pytest.fixture(scope="session")
+def grader():
+    """One worker for all gradings in this process: starting one takes as long as importing PyTorch."""
+    from graded import grading
+
+    with grading.Grader() as grader:
+        yield grader
+
+
 SIZES = {"train": 300, "valid": 100, "test": 60}
 
 
@@ -53,6 +69,8 @@ def small_files():
 @pytest.fixture
 def small_data(small_files, tmp_path, monkeypatch):
     """A data folder with those files, which q1_samplers is made to take for the published ones."""
+    import q1_samplers
+
     digests = {name: hashlib.sha256(text).hexdigest() for name, text in small_files.items()}
     monkeypatch.setattr(q1_samplers, "SHA256", digests)
     pixels = {
@@ -70,6 +88,7 @@ def small_data(small_files, tmp_path, monkeypatch):
 @pytest.fixture
 def q1(small_data, capsys):
     """Run `python q1_solution.py ...` on the small data in this process; returns exit code, output and errors."""
+    from experiments import vae
 
     def run(*arguments):
         code = vae.main(["--data-dir", str(small_data), *map(str, arguments)])
@@ -81,6 +100,8 @@ def q1(small_data, capsys):
 @pytest.fixture
 def q1_process(small_data):
     """Start the same command as a process of its own, to be killed, starved or interrupted."""
+    import q1_samplers
+
     launcher = (
         "import json, sys, q1_samplers, experiments.vae; q1_samplers.SHA256 = json.loads(sys.argv[1]);"
         "sys.exit(experiments.vae.main(sys.argv[2:]))"
@@ -91,7 +112,6 @@ def q1_process(small_data):
         return subprocess.Popen(
             [*command, *map(str, arguments)],
             cwd=PROJECT,
-            env={**os.environ, "OMP_NUM_THREADS": "1"},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -99,6 +119,46 @@ def q1_process(small_data):
         )
 
     return start
+
+
+def run_command(question, digests, arguments, errors, before):
+    """Run a command in this process, which is there for nothing else, and end with its exit code."""
+    importlib.import_module("q1_samplers").SHA256 = digests
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    sys.stderr = open(errors, "w", buffering=1)  # noqa: SIM115 (open as long as the process)
+    before()
+    os._exit(importlib.import_module(f"experiments.{question}").main([str(argument) for argument in arguments]))
+
+
+def nothing():
+    """Nothing is to be done before the command."""
+
+
+@pytest.fixture
+def forked(tmp_path):
+    """Start `python qN_solution.py ...` as a process of its own, to be killed, starved or interrupted.
+
+    question: vae, divergences or wgan. On Linux it is a copy of this process, since another one imports PyTorch for
+    seconds, which is no moment of a training. What it says to standard error is in the file `errors` of the process.
+    """
+    import q1_samplers
+
+    context, started = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn"), []
+
+    def start(question, *arguments, before=nothing):
+        errors = tmp_path / f"errors-{len(started)}"
+        process = context.Process(target=run_command, args=(question, q1_samplers.SHA256, arguments, errors, before))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # newer Pythons warn of a fork in a process with threads
+            process.start()
+        process.errors = errors
+        started.append(process)
+        return process
+
+    yield start
+    for process in started:
+        process.kill()
+        process.join()
 
 
 @pytest.fixture
@@ -113,6 +173,10 @@ def gzipped(small_data):
 @pytest.fixture(scope="session")
 def data_file(tmp_path_factory):
     """The first images of the stand-in as a .mat file of SVHN's form."""
+    import scipy.io
+
+    import q3_samplers
+
     photos = q3_samplers.stand_in(500)
     path = tmp_path_factory.mktemp("svhn") / "small.mat"
     digits = photos.labels.numpy().astype(np.uint8)[:, None]

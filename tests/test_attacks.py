@@ -225,12 +225,6 @@ ATTACKS = {
 }
 
 
-@pytest.fixture(scope="module")
-def grader():
-    with grading.Grader() as grader:
-        yield grader
-
-
 def submit(folder, q1):
     folder.mkdir(exist_ok=True)
     (folder / "q1_solution.py").write_text(textwrap.dedent(q1))

@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from experiments import augmentation
 from experiments.augmentation import BRIGHTNESS, SHIFT, augment, translate
 from q3_samplers import scale, stand_in
 
@@ -47,6 +48,24 @@ def test_gradients_flow_through():
         return augment(x)
 
     assert torch.autograd.gradcheck(fixed, x)
+
+
+def test_colours_change_by_uniform_draws_around_none(images, monkeypatch):
+    """Undone for one image that stays where it is: what was added, and the two factors, each as often up as down."""
+    monkeypatch.setattr(augmentation, "translate", lambda x, most: x)
+    torch.manual_seed(0)
+    image = images[:1, :, 8:24, 8:24]
+    seen = augment(image.expand(4000, -1, -1, -1))
+
+    def levels(x):
+        grey = x.mean(1, keepdim=True)
+        return x.mean((1, 2, 3)), grey.std((1, 2, 3)), (x - grey).std((1, 2, 3))
+
+    (mean, contrast, colour), (mean_before, contrast_before, colour_before) = levels(seen), levels(image)
+    stretched = contrast / contrast_before
+    for most, values in [(0.25, mean - mean_before), (0.25, stretched - 1), (0.5, colour / colour_before / stretched - 1)]:
+        assert values.mean().abs() < 5 * most / (3 * 4000) ** 0.5
+        assert -most - 1e-5 <= values.min() < -0.99 * most and 0.99 * most < values.max() <= most + 1e-5
 
 
 def check_nothing_stays_behind(change, images):

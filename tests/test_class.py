@@ -211,9 +211,10 @@ def test_grading_that_fails_is_said_and_does_not_stop_the_rest(handed_in, tmp_pa
     assert not any(taken.already_graded(name) for name in found)
 
 
-def test_interruption_keeps_what_is_done(handed_in, tmp_path, monkeypatch):
+def test_interruption_keeps_what_is_done(grader, handed_in, tmp_path, monkeypatch):
     found = course.find(handed_in, tmp_path)
     taken = course.Course(found, tmp_path / "marks", ONE, {"time_limit": 0.5})
+    monkeypatch.setattr(taken, "grader", lambda: grader)
     monkeypatch.setattr(taken, "progress", lambda *arguments: (_ for _ in ()).throw(KeyboardInterrupt))
     with pytest.raises(KeyboardInterrupt):
         taken.grade_all(1)

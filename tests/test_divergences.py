@@ -3,18 +3,16 @@
 import csv
 import json
 import math
-import subprocess
-import sys
 import time
 
 import pytest
 import torch
-from conftest import PROJECT
 
 from experiments import divergences
 from experiments.run import RunDirectory
 from model import Critic
 from q2_samplers import distribution1
+from report.__main__ import FIGURES
 
 SHORT = ("--thetas", "0,0.5,2", "--iterations", "150")
 
@@ -28,13 +26,28 @@ def q2(capsys):
     return run
 
 
+FEW = divergences.FAMILIES["segments"]._replace(fresh_samples=16)
+
+
+def few_fresh_samples():
+    """Before a command in a process of its own; monkeypatch does the same for those in this one."""
+    divergences.FAMILIES["segments"] = FEW
+
+
+@pytest.fixture
+def quick(monkeypatch):
+    """Estimates from few samples and no figures, where what is compared is one run with another."""
+    monkeypatch.setitem(divergences.FAMILIES, "segments", FEW)
+    monkeypatch.setattr(divergences, "draw_figure", lambda *_: None)
+
+
 def curves(folder):
     with open(folder / "curves.csv") as file:
         return [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]
 
 
 def test_curves_are_right_at_three_thetas(q2, tmp_path):
-    code, _, err = q2("--run-dir", tmp_path / "run", *SHORT)
+    code, out, err = q2("--run-dir", tmp_path / "run", *SHORT)
     assert (code, err) == (0, "")
     rows = curves(tmp_path / "run")
     names = ["theta", "squared_hellinger", "squared_hellinger_exact", "wasserstein", "wasserstein_exact"]
@@ -46,10 +59,16 @@ def test_curves_are_right_at_three_thetas(q2, tmp_path):
         assert abs(row["squared_hellinger"] - row["squared_hellinger_exact"]) <= 0.005
         assert abs(row["wasserstein"] - row["wasserstein_exact"]) <= 0.02
     metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())
+    for name in ("squared_hellinger", "wasserstein"):
+        errors = [abs(row[name] - row[f"{name}_exact"]) for row in rows]
+        assert metrics[f"{name}_largest_error"] == pytest.approx(max(errors), abs=1e-12)
+        assert f"{name:18s} largest error {max(errors):.5f}, at theta = {rows[errors.index(max(errors))]['theta']:g}\n" in out
+    assert (metrics["family"], metrics["preset"], metrics["seed"]) == ("segments", "tuned", 0)
     assert all(bound <= row["wasserstein_exact"] + 0.001 for bound, row in zip(metrics["wasserstein_lower_bound"], rows))
     written = {path.name for path in (tmp_path / "run").rglob("*.*") if path.name != ".lock"}
     pictures = {"squared_hellinger.png", "wasserstein.png"}
     assert written == {"options.json", "log.jsonl", "checkpoint.pt", "metrics.json", "curves.csv", divergences.FIRST} | pictures
+    assert pictures == FIGURES["q2"].keys()  # which the report shows
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
@@ -63,7 +82,7 @@ def test_curves_are_right_on_a_gpu(q2, tmp_path):
 def test_estimates_of_overlapping_gaussians_do_not_saturate(q2, tmp_path, monkeypatch):
     family = divergences.FAMILIES["gaussian"]._replace(fresh_samples=2**14)  # a standard error of 0.011 for W1
     monkeypatch.setitem(divergences.FAMILIES, "gaussian", family)
-    code, _, err = q2("--run-dir", tmp_path / "run", "--family", "gaussian", "--thetas", "0,1", "--iterations", "100")
+    code, _, err = q2("--run-dir", tmp_path / "run", "--family", "gaussian", "--thetas", "0,1", "--iterations", "40")
     assert (code, err) == (0, "")
     rows = curves(tmp_path / "run")
     assert rows[1]["squared_hellinger_exact"] == pytest.approx(2 - 2 * math.exp(-1 / 8))
@@ -87,12 +106,6 @@ def test_penalty_bias_is_what_theory_says_and_is_corrected():
     assert divergences.estimate("wasserstein", critic, x, y, "slope") == pytest.approx((2.0, 2.0), abs=1e-4)
 
 
-def test_handout_preset_is_the_handouts_recipe():
-    options = divergences.PRESETS["segments"]["handout"]
-    assert (options.iterations, options.batch_size, options.lipschitz_weight) == (2500, 512, 50)
-    assert (options.optimizer, options.learning_rate, options.correction) == ("sgd", 1e-3, "none")
-
-
 def test_bank_follows_each_critic_by_itself():
     """One step of SGD on the bank is one step of SGD on every critic."""
     torch.manual_seed(0)
@@ -110,22 +123,18 @@ def test_bank_follows_each_critic_by_itself():
             torch.testing.assert_close(mine, theirs)
 
 
-def start(folder, *arguments):
-    code = "import sys, torch; torch.set_num_threads(1); from experiments.divergences import main; sys.exit(main(sys.argv[1:]))"
-    command = [sys.executable, "-c", code, "--run-dir", str(folder), *arguments]
-    return subprocess.Popen(command, cwd=PROJECT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-
-
-def test_killed_run_resumes_to_the_same_bits(q2, tmp_path):
-    assert q2("--run-dir", tmp_path / "whole", *SHORT)[0] == 0
+def test_killed_run_resumes_to_the_same_bits(q2, quick, forked, tmp_path):
+    options = ("--thetas", "0,1", "--iterations", "60")
+    assert q2("--run-dir", tmp_path / "whole", *options)[0] == 0
     for lines in (3, 13):  # once while each objective is at work
-        process = start(tmp_path / "killed", "--resume", *SHORT)
+        arguments = ("--run-dir", tmp_path / "killed", "--resume", *options)
+        process = forked("divergences", *arguments, before=few_fresh_samples)
         deadline = time.monotonic() + 60
         while len(RunDirectory(tmp_path / "killed").read_log()) < lines and time.monotonic() < deadline:
             time.sleep(0.002)
         process.kill()
-        process.communicate()
-        assert process.returncode != 0  # it was at work, not done
+        process.join()
+        assert process.exitcode != 0  # it was at work, not done
         assert len(RunDirectory(tmp_path / "killed").read_log()) >= lines
     assert q2("--run-dir", tmp_path / "killed", "--resume")[0] == 0
     assert (tmp_path / "killed" / "curves.csv").read_bytes() == (tmp_path / "whole" / "curves.csv").read_bytes()
@@ -137,7 +146,7 @@ def test_killed_run_resumes_to_the_same_bits(q2, tmp_path):
 
 
 @pytest.mark.parametrize("done", ["both objectives", "the first"])
-def test_a_longer_run_is_the_longer_run_to_the_bit(q2, tmp_path, monkeypatch, done):
+def test_a_longer_run_is_the_longer_run_to_the_bit(q2, quick, tmp_path, monkeypatch, done):
     handout = ("--preset", "handout", "--thetas", "0,1", "--batch-size", 8)
     assert q2("--run-dir", tmp_path / "whole", *handout, "--iterations", 40)[0] == 0
     with monkeypatch.context() as patch:
@@ -156,6 +165,14 @@ def test_a_longer_run_is_the_longer_run_to_the_bit(q2, tmp_path, monkeypatch, do
     assert (code, err) == (0, "")
     assert "resuming after iteration 20 of 40" in out
     assert (tmp_path / "run" / "curves.csv").read_bytes() == (tmp_path / "whole" / "curves.csv").read_bytes()
+
+
+def test_one_weight_that_is_not_finite_names_its_critic():
+    learner = divergences.Learner("wasserstein", divergences.DivergenceOptions(thetas=(0.0, 0.5, 1.0)), "cpu")
+    assert learner.first_not_finite() is None
+    with torch.no_grad():
+        learner.bank.weights[1][1, 5, 7] = math.nan
+    assert learner.first_not_finite() == "wasserstein critic for theta = 0.5"
 
 
 def test_critic_that_explodes_is_named(q2, tmp_path):

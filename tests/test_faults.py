@@ -40,7 +40,7 @@ from faults import (
 import model
 import q1_samplers
 import q3_samplers
-from experiments import divergences, figures, vae, wgan, wgan_evaluation, wgan_figures
+from experiments import divergences, figures, vae, vae_evaluation, wgan, wgan_evaluation, wgan_figures
 from experiments.options import UserError
 from experiments.run import RunDirectory
 from model import Generator
@@ -65,7 +65,7 @@ def world(tmp_path_factory, small_files):
         patch.setattr(q1_samplers, "SHA256", {name: hashlib.sha256(text).hexdigest() for name, text in small_files.items()})
         patch.setattr(q1_samplers, "PACKED_SHA256", dict(zip(q1_samplers.PACKED_SHA256, packed)))
         patch.setattr(q1_samplers, "LARGEST", max(map(len, small_files.values())))
-        patch.setattr(vae, "FEWER_SAMPLES", (1,))
+        patch.setattr(vae_evaluation, "FEWER_SAMPLES", (1,))
         patch.setattr(q3_samplers, "stand_in", lambda: photos)
         patch.setattr(model, "HIDDEN", 8)
         patch.setattr(wgan, "CHECKPOINT_SAMPLES", 60)

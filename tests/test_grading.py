@@ -14,7 +14,7 @@ from graded.calling import answer
 from graded.checks import CHECKS, FILES, chosen
 from graded.judge import Answer, Lost, plain
 from graded.report import table, write_gradescope
-from wrong_submissions import WRONG
+from wrong_submissions import LOOKS_LIKE, WRONG
 
 HERE = Path(__file__).parent
 PROJECT = HERE.parent
@@ -22,13 +22,6 @@ RIGHT = {file: (HERE / "submissions" / "vectorised" / file).read_text() for file
 WORTH = collections.Counter()
 for check in CHECKS:
     WORTH[check.function] += check.marks
-
-
-@pytest.fixture(scope="module")
-def grader():
-    """One worker for all of these tests: starting one takes as long as importing torch."""
-    with grading.Grader() as grader:
-        yield grader
 
 
 @pytest.fixture
@@ -108,6 +101,8 @@ def test_mistake_costs_what_it_should_whatever_is_drawn(wrong):
     lost = judged_here(with_mistake(wrong), wrong.function, int.from_bytes(os.urandom(4), "big"))
     assert sum(check.marks for check in lost) == wrong.costs, lost
     assert lost, "not even a remark"
+    named = LOOKS_LIKE.get((wrong.function, wrong.mistake), "")
+    assert any(sentence.endswith(named and f"looks like {named}") for sentence in lost.values()), lost
 
 
 @pytest.mark.parametrize("function", WORTH)
@@ -373,7 +368,7 @@ def run_pytest(*arguments, **options):
     return subprocess.run(command, capture_output=True, text=True, **options)
 
 
-def test_pytest_prints_the_table_and_loads_none_of_a_submissions_tests(tmp_path, monkeypatch, capsys):
+def test_pytest_prints_the_table_and_loads_none_of_a_submissions_tests(grader, tmp_path, monkeypatch, capsys):
     """In two words and in one; the submission would stop pytest if pytest looked at it."""
     folder = tmp_path / "theirs"
     folder.mkdir()
@@ -392,6 +387,7 @@ def test_pytest_prints_the_table_and_loads_none_of_a_submissions_tests(tmp_path,
     assert "Traceback" not in result.stdout and "FAILURES" not in result.stdout
     assert json.loads((tmp_path / "results.json").read_text())["score"] == 26
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("graded.conftest.grade", grader.grade)
     settings = ["-p", "no:cacheprovider", "-c", str(PROJECT / "pyproject.toml")]
     assert pytest.main([str(HERE / "graded"), *settings, "--submission=theirs", "-k", "1.5"]) == 1
     printed = capsys.readouterr().out

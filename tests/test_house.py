@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from experiments import divergences, vae, wgan, wgan_learner
+from experiments import divergences, vae, vae_evaluation, vae_learner, wgan, wgan_learner
 from experiments.options import Options, parse
 from report import __main__ as report
 
@@ -46,7 +46,11 @@ PRESETS = {
     "q2_solution.py": divergences.PRESETS["segments"],
     "q3_solution.py": wgan.PRESETS,
 }
-SOURCES = {"q1_solution.py": [vae], "q2_solution.py": [divergences], "q3_solution.py": [wgan, wgan_learner]}
+SOURCES = {
+    "q1_solution.py": [vae, vae_evaluation, vae_learner],
+    "q2_solution.py": [divergences],
+    "q3_solution.py": [wgan, wgan_learner],
+}
 SHARED = {field.name for field in dataclasses.fields(Options)}
 
 
@@ -61,7 +65,7 @@ def test_every_option_is_read(script):
 
 
 SHARED_ROOMS = ("options", "run", "training", "cuda_graph", "data", "figures", "measures", "likelihood", "exploration")
-EXPERIMENTS = {"vae", "divergences", "wgan", "wgan_learner", "wgan_evaluation"}
+EXPERIMENTS = {"vae", "vae_learner", "vae_evaluation", "divergences", "wgan", "wgan_learner", "wgan_evaluation"}
 
 
 def imported(path):

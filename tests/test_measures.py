@@ -68,6 +68,18 @@ def test_patches_are_cut_where_they_should_be():
             assert torch.equal(found[n, k], images[n, :, row : row + 7, column : column + 7])
 
 
+def test_patches_reach_the_last_row_and_column_and_are_the_same_ones_in_both_sets(monkeypatch):
+    seen = []
+    monkeypatch.setattr(measures, "patches", lambda images, corners: seen.append((images, corners)) or patches(images, corners))
+    x = torch.randn(50, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    sliced_wasserstein(x, x + 1)
+    assert [images.shape[-1] for images, _ in seen] == [32, 32, 16, 16, 8, 8]
+    for (images, corners), (_, again) in zip(seen[::2], seen[1::2]):
+        assert torch.equal(corners, again)
+        assert (corners.amin((1, 2)) == 0).all()
+        assert (corners.amax((1, 2)) + measures.PATCH == images.shape[-1]).all()
+
+
 def test_sets_of_different_size_are_refused(images):
     with pytest.raises(ValueError, match=r"real has shape \(600, .* but fake has shape \(599,"):
         sliced_wasserstein(images, images[:-1])

@@ -9,10 +9,12 @@ from pathlib import Path
 import pytest
 import torch
 
+from experiments import vae
 from experiments.options import (
     Options,
     UserError,
     command,
+    described,
     file_path,
     fraction,
     from_record,
@@ -148,3 +150,9 @@ def test_sizes_that_no_memory_holds_are_one_line(capsys, shape):
 def test_other_runtime_errors_are_not_hidden():
     with pytest.raises(RuntimeError, match=r"size mismatch|shapes cannot be multiplied"):
         command(lambda argv: torch.ones(2, 3) @ torch.ones(2, 3))
+
+
+def test_described_names_the_preset_and_what_differs_from_it():
+    options = dataclasses.replace(vae.PRESETS["tuned"], epochs=100, input_noise=0.02, seed=3, dataset="binarized-mnist")
+    assert described(options, vae.PRESETS) == "tuned --seed 3 --epochs 100 --input-noise 0.02"
+    assert described(vae.PRESETS["handout"], vae.PRESETS) == "handout"

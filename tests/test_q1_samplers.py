@@ -101,6 +101,15 @@ def test_damaged_cache_is_ignored(small_data, small_files, position):
     assert same(binarized_mnist(small_data), small_files)
 
 
+@pytest.mark.parametrize("content", [{}, {"stamp": np.zeros(6)}, {"train": np.array(["x"])}, {"stamp": np.array([None])}])
+def test_foreign_cache_is_ignored_and_replaced(small_data, small_files, monkeypatch, content):
+    cache = small_data / "binarized_mnist" / "binarized_mnist_cache.npz"
+    np.savez(cache, **content)
+    assert same(binarized_mnist(small_data), small_files)
+    monkeypatch.setattr(q1_samplers, "_read_amat", None)
+    assert same(binarized_mnist(small_data), small_files)
+
+
 def test_folder_that_takes_no_cache_can_be_read(small_data, small_files, monkeypatch):
     def refuse(*_, **__):
         raise PermissionError("read-only")

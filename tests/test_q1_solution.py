@@ -444,3 +444,28 @@ def test_file_works_alone():
     imports = [node for node in tree.body if isinstance(node, (ast.Import, ast.ImportFrom))]
     modules = {node.module if isinstance(node, ast.ImportFrom) else name.name for node in imports for name in node.names}
     assert {module.split(".")[0] for module in modules} - sys.stdlib_module_names == {"torch"}
+
+
+EXACT = [call for call in CALLS if call[0] is not kl_gaussian_gaussian_mc]
+
+
+@pytest.mark.parametrize(("function", "arguments"), EXACT)
+def test_rows_are_taken_each_by_itself(function, arguments):
+    inputs, order = arguments((6, 4)), torch.tensor([3, 0, 5, 1, 4, 2])
+    torch.testing.assert_close(function(*(a[order] for a in inputs)), function(*inputs)[order])
+
+
+@pytest.mark.parametrize(("function", "arguments"), [call for call in EXACT if call[0] is not log_mean_exp])
+def test_independent_features_add_up(function, arguments):
+    inputs = arguments((6, 5))
+    parts = [function(*(a[:, part] for a in inputs)) for part in (slice(0, 2), slice(2, 5))]
+    torch.testing.assert_close(function(*inputs), sum(parts))
+
+
+def test_kl_does_not_depend_on_origin_and_unit():
+    """x -> a x + b for both distributions, another a and b for each feature."""
+    mu_q, logvar_q, mu_p, logvar_p = gaussians(6, 4)
+    a, b = torch.tensor([0.1, 1, -3, 20]).double(), torch.tensor([5, -2, 0, 100]).double()
+    unit = 2 * a.abs().log()
+    moved = (a * mu_q + b, logvar_q + unit, a * mu_p + b, logvar_p + unit)
+    torch.testing.assert_close(kl_gaussian_gaussian_analytic(*moved), kl_gaussian_gaussian_analytic(*gaussians(6, 4)))

@@ -35,6 +35,8 @@ def check_hellinger(function):
     assert (function(x, y, optimal) - truth).abs() <= 5 * stderr
     assert function(x, y, lambda points: 0.8 * optimal(points)) < truth - 5 * stderr  # a lower bound
     assert function(x, y, lambda points: 0 * points[:, 0]) == 0
+    unequal = function(x[:7], y[:3], optimal)  # a mean over each of the two
+    torch.testing.assert_close(unequal, 2 - torch.exp(-optimal(x[:7])).mean() - torch.exp(optimal(y[:3])).mean())
     for level in (20.0, -100.0):  # where the conjugate written literally is infinite or NaN
         value = function(x[:3].float(), y[:3].float(), lambda points, level=level: torch.full((len(points),), level))
         torch.testing.assert_close(value, torch.tensor(2 - math.exp(-level) - math.exp(level)))
@@ -52,6 +54,7 @@ def check_wasserstein(function):
     torch.testing.assert_close(function(y, x, first), -value)
     torch.testing.assert_close(function(x + 7, y + 7, first), value)
     torch.testing.assert_close(function(10 * x, 10 * y, first), 10 * value)
+    torch.testing.assert_close(function(x[:7], y[:3], first), x[:7, 0].mean() - y[:3, 0].mean())  # of each its own mean
 
 
 def check_penalty(function):
@@ -117,6 +120,10 @@ def wrong_wasserstein_swapped(x, y, critic):
 
 def wrong_wasserstein_absolute(x, y, critic):
     return vf_wasserstein_distance(x, y, critic).abs()
+
+
+def wrong_wasserstein_summed_together(x, y, critic):
+    return (critic(x).sum() - critic(y).sum()) / len(x)
 
 
 def wrong_wasserstein_squashed(x, y, critic):
@@ -222,6 +229,14 @@ def test_penalty_leaves_no_trace():
     assert all(parameter.grad is None for parameter in critic.parameters())
 
 
+def test_nothing_flows_from_the_penalty_into_x_and_y():
+    """On a critic that is curved, so that another point has another slope."""
+    x, y, weight = (randn(*shape, seed=seed).requires_grad_() for seed, shape in enumerate([(5, 2), (5, 2), (2,)]))
+    lp_reg(x, y, lambda points: 9 * torch.tanh(points @ weight)).backward()
+    assert weight.grad.abs().max() > 0
+    assert x.grad is None and y.grad is None
+
+
 def test_shapes_that_differ_are_both_named():
     with pytest.raises(ValueError, match=r"\(4, 2\).*\(3, 2\)"):
         lp_reg(randn(4, 2), randn(3, 2), linear(1.0))
@@ -232,6 +247,12 @@ def test_critic_has_the_handouts_names_and_one_number_for_each_sample():
     assert [name for name, _ in critic.named_parameters()] == [
         f"main.{i}.{kind}" for i in (0, 2, 4, 6) for kind in ("weight", "bias")
     ]
+    x = torch.randn(7, 2)
+    h = x
+    for layer in (critic.main[i] for i in (0, 2, 4)):
+        h = h @ layer.weight.T + layer.bias
+        h = torch.where(h > 0, h, 0.01 * h)
+    torch.testing.assert_close(critic(x), (h @ critic.main[6].weight.T + critic.main[6].bias)[:, 0])
     assert critic(torch.randn(1, 2)).shape == (1,)
     assert critic(torch.randn(7, 2)).shape == (7,)
 

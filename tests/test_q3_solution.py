@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+import torch.nn.functional as F
 
 from model import Generator, ImageCritic
 from q2_solution import lp_reg, vf_wasserstein_distance
@@ -26,6 +27,8 @@ def check_losses(critic_loss, generator_loss):
     critic = Linear(3.0)
     loss = critic_loss(x, y, critic, 10.0)
     torch.testing.assert_close(torch.stack(loss), torch.tensor([10 * 4.0 - 6.0, 6.0, 4.0]))
+    torch.testing.assert_close(critic_loss(x, y, critic).total, loss.total)  # lambda is 10 unless it is named
+    torch.testing.assert_close(torch.stack(critic_loss(x, y, critic, 0.0)), torch.tensor([-6.0, 6.0, 0.0]))
     torch.testing.assert_close(generator_loss(y, critic), torch.tensor(-1.5))
     (slope,) = torch.autograd.grad(loss.total, critic.slope)  # d/ds [10 (s - 1)^2 - 2 s] at s = 3
     torch.testing.assert_close(slope, torch.tensor(38.0))
@@ -38,10 +41,11 @@ def test_losses_of_critics_of_known_slope():
 
 
 WRONG = {
-    "sign of the estimate": lambda x, y, c, w: (vf_wasserstein_distance(x, y, c) + w * lp_reg(x, y, c),) * 3,
-    "sets exchanged": lambda x, y, c, w: critic_loss(y, x, c, w),
-    "penalty without its weight": lambda x, y, c, w: critic_loss(x, y, c, 1.0),
-    "a stronger critic rewarded": lambda x, y, c, w: critic_loss(x, y, c, -w),
+    "sign of the estimate": lambda x, y, c, w=10.0: (vf_wasserstein_distance(x, y, c) + w * lp_reg(x, y, c),) * 3,
+    "sets exchanged": lambda x, y, c, w=10.0: critic_loss(y, x, c, w),
+    "penalty without its weight": lambda x, y, c, w=10.0: critic_loss(x, y, c, 1.0),
+    "another lambda by default": lambda x, y, c, w=50.0: critic_loss(x, y, c, w),
+    "a stronger critic rewarded": lambda x, y, c, w=10.0: critic_loss(x, y, c, -w),
 }
 
 
@@ -111,6 +115,25 @@ def test_networks_have_the_handouts_names_and_shapes():
         assert images.abs().max() <= 1
         assert critic(images).shape == (batch,)
     torch.testing.assert_close(generator.eval()(torch.ones(2, 100, 1, 1)), generator(torch.ones(2, 100)))
+
+
+def test_networks_compute_what_the_handouts_do():
+    """Layer by layer from their weights; LeakyReLU lets a fifth of what is below 0 through."""
+    torch.manual_seed(0)
+    critic, generator = ImageCritic(3), Generator(5, 2).eval()
+    h = x = torch.randn(4, 3, 32, 32)
+    for layer in (critic.x[i] for i in (0, 2, 4)):
+        h = F.conv2d(h, layer.weight, layer.bias, stride=2, padding=1)
+        h = torch.where(h > 0, h, 0.2 * h)
+    torch.testing.assert_close(critic(x), F.conv2d(h, critic.x[6].weight, critic.x[6].bias).flatten())
+    z = torch.randn(4, 5)
+    h = z[:, :, None, None]
+    for i in (0, 3, 6, 9):
+        layer, shape = generator.decoder[i], {} if i == 0 else {"stride": 2, "padding": 1}
+        h = F.conv_transpose2d(h, layer.weight, layer.bias, **shape)
+        if i < 9:
+            h = (h / (1 + 1e-5) ** 0.5).clamp(min=0)  # batch normalisation by the statistics that it begins with
+    torch.testing.assert_close(generator(z), torch.tanh(h))
 
 
 def test_image_critic_judges_each_image_by_itself():

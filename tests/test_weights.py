@@ -10,7 +10,7 @@ from experiments.weights import load_generator
 from model import Generator
 
 STATE = Generator(3, 2).state_dict()
-NAN = {**STATE, "decoder.1.running_var": torch.full((8,), torch.nan)}
+NAN = {**STATE, "decoder.1.running_var": torch.tensor([1.0] * 7 + [torch.nan])}
 FAULTS = {
     "a whole network": (Generator(3, 2), r"save `network.state_dict\(\)`"),
     "prefixed names": ({f"module.{name}": value for name, value in STATE.items()}, "module.decoder.0.weight"),

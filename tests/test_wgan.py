@@ -6,22 +6,21 @@ import math
 import os
 import pickle
 import signal
-import subprocess
-import sys
+import statistics
 import time
-from dataclasses import asdict, replace
+from dataclasses import replace
 
 import pytest
 import scipy.io
 import torch
-from conftest import PROJECT
 
 import q3_samplers
-from experiments import exploration, wgan, wgan_learner
+from experiments import exploration, wgan, wgan_figures, wgan_learner
 from experiments import weights as files
 from experiments.run import RunDirectory
 from model import Generator, ImageCritic
 from q3_solution import critic_loss, generator_loss
+from report.__main__ import FIGURES
 
 TINY = ("--h-dim", 2, "--z-dim", 5, "--batch-size", 4, "--generator-steps", 8, "--log-every", 2)
 OFTEN = ("--checkpoint-minutes", 1e-6)
@@ -46,16 +45,6 @@ def q3(data_file, capsys):
     return run
 
 
-@pytest.fixture
-def q3_process(data_file):
-    def start(*arguments, **more):
-        code = "import sys, torch; torch.set_num_threads(1); from experiments.wgan import main; sys.exit(main(sys.argv[1:]))"
-        command = [sys.executable, "-c", code, "--data-file", str(data_file), *map(str, arguments)]
-        return subprocess.Popen(command, cwd=PROJECT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **more)
-
-    return start
-
-
 def tensors(state):
     """Every tensor of a nested dictionary, by path."""
     if isinstance(state, torch.Tensor):
@@ -78,13 +67,6 @@ def log_without_times(folder):
     """What does not depend on the clock: neither times, nor what is measured at checkpoints only."""
     kept = ("dataset", "generator_step", "wasserstein_estimate", "lipschitz_penalty", "generator_loss")
     return [{name: entry[name] for name in kept} for entry in RunDirectory(folder).read_log()]
-
-
-def test_handout_preset_is_the_handouts_recipe():
-    preset = wgan.PRESETS["handout"]
-    expected = dict(generator_steps=50_000, critic_updates=5, lipschitz_weight=10, batch_size=64, z_dim=100, h_dim=64)
-    expected |= dict(learning_rate=1e-4, critic_learning_rate=1e-4, beta1=0.5, beta2=0.9, schedule="constant", average_decay=0)
-    assert expected.items() <= asdict(preset).items()
 
 
 def test_each_step_moves_its_own_network_and_lowers_its_loss():
@@ -254,7 +236,8 @@ def test_run_writes_its_whole_record(q3, tmp_path):
     assert all(named <= entry.keys() and all(math.isfinite(entry[name]) for name in named) for entry in log)
     assert log[-1].keys() >= {"gradient_norm", "legible", "kernel_distance", "overfitting"}
     metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())
-    assert (metrics["dataset"], metrics["trained_on"], metrics["generator_steps"]) == ("SVHN small", "SVHN small", 8)
+    assert (metrics["dataset"], metrics["trained_on"]) == ("SVHN small", "SVHN small")
+    assert (metrics["generator_step"], metrics["generator_steps"]) == (8, 8)
     for name in ("legible", "kernel_distance", "coverage", "sliced_wasserstein"):
         error = "spread" if name == "sliced_wasserstein" else "stderr"
         kinds = (name, f"{name}_of_training_images", f"{name}_{error}", f"{name}_{error}_of_training_images")
@@ -265,19 +248,21 @@ def test_run_writes_its_whole_record(q3, tmp_path):
     paths = {f"interpolation_{name}.png" for name in ("latent", "data", "spherical", "legible")}
     own = {"samples.png", "perturbations.png", "nearest.png", "digits.png", "training.png", "samples_000008.png"}
     assert written == own | paths
+    assert written - {"samples_000008.png"} == FIGURES["q3"].keys()  # which the report shows
     assert "against the test block of SVHN small" in out
 
 
-def test_same_seed_same_bits_and_killed_runs_resume_to_them(q3, q3_process, tmp_path):
+def test_same_seed_same_bits_and_killed_runs_resume_to_them(q3, forked, data_file, tmp_path, monkeypatch):
+    monkeypatch.setattr(wgan_figures, "image_grid", lambda *_: None)
     long = (*TINY, "--generator-steps", 15, "--log-every", 3, *OFTEN)
     assert q3("train", "--run-dir", tmp_path / "whole", *long)[0] == 0
-    process = q3_process("train", "--run-dir", tmp_path / "killed", *long)
+    process = forked("wgan", "train", "--data-file", data_file, "--run-dir", tmp_path / "killed", *long)
     deadline = time.monotonic() + 60
     while len(RunDirectory(tmp_path / "killed").read_log()) < 2 and time.monotonic() < deadline:
         time.sleep(0.005)
     process.kill()
-    process.communicate()
-    assert process.returncode != 0
+    process.join()
+    assert process.exitcode != 0
     assert 0 < len(RunDirectory(tmp_path / "killed").read_log()) < 5
     code, out, err = q3("train", "--run-dir", tmp_path / "killed", "--resume", "--log-every", 3, "--checkpoint-minutes", 9)
     assert (code, err) == (0, "")
@@ -293,14 +278,16 @@ def test_other_seeds_give_other_weights(q3, tmp_path):
 
 
 @pytest.mark.skipif(os.name != "posix", reason="sends a signal")
-def test_interrupt_is_one_line(q3_process, tmp_path):
-    process = q3_process("train", "--run-dir", tmp_path / "run", *TINY, "--generator-steps", 10**6, *OFTEN)
+def test_interrupt_is_one_line(forked, data_file, tmp_path):
+    arguments = ("train", "--data-file", data_file, "--run-dir", tmp_path / "run", *TINY, *OFTEN)
+    process = forked("wgan", *arguments, "--generator-steps", 10**6)
     deadline = time.monotonic() + 60
     while not (tmp_path / "run" / "checkpoint.pt").exists() and time.monotonic() < deadline:
         time.sleep(0.01)
-    process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=60)
-    assert (process.returncode, err.count("\n")) == (130, 1)
+    os.kill(process.pid, signal.SIGINT)
+    process.join(60)
+    err = process.errors.read_text()
+    assert (process.exitcode, err.count("\n")) == (130, 1)
     assert "--resume" in err
 
 
@@ -339,6 +326,8 @@ def test_resume_insists_on_the_same_images(q3, tmp_path, data_file):
 
 
 def test_without_data_and_network_the_stand_in_is_named_everywhere(tmp_path, monkeypatch, capsys):
+    few = q3_samplers.stand_in(500)
+    monkeypatch.setattr(q3_samplers, "stand_in", lambda: few)
     monkeypatch.setattr(q3_samplers, "ADDRESSES", ["http://127.0.0.1:9/"])
     monkeypatch.setattr(time, "sleep", lambda seconds: None)
     where = ["--data-dir", str(tmp_path / "data"), "--run-dir", str(tmp_path / "run")]
@@ -381,7 +370,9 @@ def test_a_longer_run_at_a_constant_rate_is_the_longer_run_to_the_bit(q3, tmp_pa
 
 
 def test_evaluating_their_generator_leaves_the_own_figures_and_metrics_alone(q3, tmp_path):
-    assert q3("--run-dir", tmp_path / "run", *TINY)[0] == 0
+    assert q3("train", "--run-dir", tmp_path / "run", *TINY)[0] == 0
+    for name in ("metrics.json", "figures/samples.png"):
+        (tmp_path / "run" / name).write_text("what evaluating the own generator has left")
     own = {path: path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file()}
     torch.save(Generator(7, 3).state_dict(), tmp_path / "theirs.pt")
     assert q3("evaluate", "--run-dir", tmp_path / "run", "--generator", tmp_path / "theirs.pt")[0] == 0
@@ -493,6 +484,29 @@ def test_comparison_of_real_with_real_is_the_floor_and_draws_other_images_at_eac
     same = exploration.compare(real, more[:100], classifier)  # no others to draw: only places and directions vary
     assert 0 < same["sliced_wasserstein_spread"] < floor["sliced_wasserstein_spread"]
     assert sum(floor["digit_shares"]) == pytest.approx(1)
+
+
+def test_spread_is_the_standard_deviation_over_ten_repeats_of_the_mean_over_scales(monkeypatch):
+    """Repeat k measures k, 2k and 6k at the three scales, each time on other images, equally many of both sets."""
+    drawn, repeats = [], range(10)
+
+    def measure(x, y, seed):
+        drawn.append((x, y))
+        return [seed, 2.0 * seed, 6.0 * seed]
+
+    monkeypatch.setattr(exploration, "REPEATS", len(repeats))
+    monkeypatch.setattr(exploration.measures, "sliced_wasserstein", measure)
+    real, images = (torch.randn(n, 3, 32, 32, generator=torch.Generator().manual_seed(n)) for n in (6, 20))
+    compared = exploration.compare(real, images, Brightness())
+    assert compared["sliced_wasserstein"] == pytest.approx(3 * statistics.mean(repeats))
+    assert compared["sliced_wasserstein_spread"] == pytest.approx(3 * statistics.stdev(repeats))
+    by_scale = {"32": statistics.mean(repeats), "16": 2 * statistics.mean(repeats), "8": 6 * statistics.mean(repeats)}
+    assert compared["sliced_wasserstein_by_scale"] == pytest.approx(by_scale)
+    numbers = {image.sum().item(): number for part in (real, images) for number, image in enumerate(part)}
+    rows = [([numbers[image.sum().item()] for image in x], [numbers[image.sum().item()] for image in y]) for x, y in drawn]
+    assert all(sorted(x) == list(range(6)) and len(set(y)) == 6 for x, y in rows)  # without one twice
+    assert len({tuple(sorted(y)) for _, y in rows}) == 10
+    assert exploration.compare(real, images, Brightness()) == compared
 
 
 def test_weights_of_the_handouts_class_load(q3, tmp_path):

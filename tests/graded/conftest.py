@@ -42,6 +42,11 @@ def pytest_configure(config):
         config.option.tbstyle, config.option.reportchars = "no", "N"
 
 
+@pytest.fixture(autouse=True)
+def few_images_and_coarse_figures():
+    """These tests make none: without what tests/conftest.py has of that name they start in half the time."""
+
+
 @pytest.fixture(scope="session")
 def grades(request):
     config, items = request.config, request.session.items
