@@ -123,20 +123,38 @@ def elbo(
 
 
 def log_importance_weights(
-    log_likelihood: Callable[[torch.Tensor], torch.Tensor], z_mean: torch.Tensor, z_logvar: torch.Tensor, eps: torch.Tensor
+    log_likelihood: Callable[[torch.Tensor], torch.Tensor],
+    z_mean: torch.Tensor,
+    z_logvar: torch.Tensor,
+    eps: torch.Tensor,
+    path_only: bool = False,
 ) -> torch.Tensor:
     """log w_k = log p(x|z_k) + log p(z_k) - log q(z_k|x), at z_k = z_mean + sigma eps_k drawn from q.
 
     log_likelihood: maps z (batch, K, latent_size) to log p(x|z), (batch, K). z_mean, z_logvar: (batch, latent_size), of
-    q. eps: (batch, K, latent_size), standard normal. Returns (batch, K), in nats; log_mean_exp over K estimates log
+    q. eps: (batch, K, latent_size), standard normal. path_only: whether gradients reach q by the path through z alone,
+    as if the density q(z|x) had parameters of its own. Returns (batch, K), in nats; log_mean_exp over K estimates log
     p(x), from below on average (Burda et al. 2016, arXiv 1509.00519, eq. 8).
     """
     z_mean, z_logvar = z_mean.unsqueeze(1).expand_as(eps), z_logvar.unsqueeze(1).expand_as(eps)
     z = z_mean + torch.exp(z_logvar / 2) * eps
+    if path_only:
+        z_mean, z_logvar = z_mean.detach(), z_logvar.detach()
     prior = torch.zeros_like(z)
     log_prior = log_likelihood_normal(*(t.flatten(0, 1) for t in (prior, prior, z))).view(eps.shape[:2])
     log_posterior = log_likelihood_normal(*(t.flatten(0, 1) for t in (z_mean, z_logvar, z))).view(eps.shape[:2])
     return log_likelihood(z) + log_prior - log_posterior
+
+
+def elbo_by_path(
+    log_likelihood: Callable[[torch.Tensor], torch.Tensor], z_mean: torch.Tensor, z_logvar: torch.Tensor, eps: torch.Tensor
+) -> torch.Tensor:
+    """ELBO(x) = E_q[log w], by S samples, for its gradient: that has no noise left where q(z|x) is the posterior.
+
+    Arguments and result as of `elbo`, with which it shares its mean and the mean of its gradient. What the gradient
+    leaves out, that q's own density moves, has mean 0 (Roeder et al. 2017, arXiv 1703.09194, eq. 8).
+    """
+    return _log_weights(log_likelihood, z_mean, z_logvar, eps, path_only=True).mean(1)
 
 
 def importance_weighted_bound(
@@ -147,8 +165,22 @@ def importance_weighted_bound(
     Arguments and result as of `elbo`, with which it shares its mean at S = 1 (Burda et al. 2016, arXiv 1509.00519, eq.
     8). Its gradient pulls q(z|x) less towards a narrow mode than the ELBO's does, the more so the larger S.
     """
-    log_w = log_importance_weights(lambda z: log_likelihood(z.transpose(0, 1)).t(), z_mean, z_logvar, eps.transpose(0, 1))
-    return log_mean_exp(log_w)  # (batch, S) to (batch,)
+    return log_mean_exp(_log_weights(log_likelihood, z_mean, z_logvar, eps))
+
+
+def _log_weights(
+    log_likelihood: Callable[[torch.Tensor], torch.Tensor],
+    z_mean: torch.Tensor,
+    z_logvar: torch.Tensor,
+    eps: torch.Tensor,
+    path_only: bool = False,
+) -> torch.Tensor:
+    """log_importance_weights, (batch, S), where samples come first in eps and for log_likelihood."""
+
+    def swapped(z: torch.Tensor) -> torch.Tensor:
+        return log_likelihood(z.transpose(0, 1)).t()
+
+    return log_importance_weights(swapped, z_mean, z_logvar, eps.transpose(0, 1), path_only)
 
 
 def _rows(**tensors: torch.Tensor) -> list[torch.Tensor]:

@@ -104,7 +104,7 @@ def log_p_by_num_samples(run: RunDirectory, options: VAEOptions) -> dict[str, tu
     """
     curves: dict[str, tuple[list[int], list[float]]] = {}
     for neighbour, other in run.beside(options, "dataset_digest"):
-        with contextlib.suppress(OSError, UserError, ValueError, KeyError, TypeError, AttributeError):
+        with contextlib.suppress(OSError, UserError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
             measured = json.loads(read(neighbour.folder / "metrics.json"))["test_log_likelihood_by_num_samples"]
             several = {int(K): float(nats) for K, nats in measured.items()}
             curves.setdefault(described(other, PRESETS), (list(several), list(several.values())))

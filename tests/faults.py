@@ -277,6 +277,18 @@ FAULTS = {  # what: the questions it is tried on, the file, the damage, what is 
         0,
         "",
     ),
+    "a run's neighbour with nested metrics": (
+        "q1",
+        "{}",
+        lambda path: (
+            shutil.copytree(path, "z"),
+            record(epochs=3)(Path("z/options.json")),
+            written("[" * 100_000)(Path("z/metrics.json")),
+        ),
+        evaluate,
+        0,
+        "",
+    ),
     "foreign checkpoint": (ALL, "mine/checkpoint.pt", written("x"), start_in_mine, 2, "checkpoint.pt is in the way"),
     "foreign options": (ALL, "mine/options.json", written('{"a": 1}'), start_in_mine, 2, "options.json is in the way"),
     "data unpacking without end": ("q1", TRAIN, bomb, start, 2, "amat.gz is not the published file.*delete it"),

@@ -15,7 +15,7 @@ VAE = {
     "batch_size": (64, 64),
     "learning_rate": (3e-3, 3e-4),
     "schedule": ("cosine", "constant"),
-    "objective": ("elbo", "elbo"),
+    "objective": ("elbo-by-path", "elbo"),
     "elbo_samples": (2, 1),
     "beta1": (0.95, 0.9),
     "beta2": (0.99, 0.999),

@@ -23,6 +23,7 @@ from experiments.run import RunDirectory
 from model import VAE, Decoder, Encoder
 from q1_solution import (
     elbo,
+    elbo_by_path,
     importance_weighted_bound,
     log_importance_weights,
     log_likelihood_bernoulli_logits,
@@ -118,6 +119,47 @@ def check_bound(bound):
 
 def test_importance_weighted_bound_and_its_gradient_are_those_of_quadrature():
     check_bound(importance_weighted_bound)
+
+
+def check_elbo_by_path(bound):
+    """Right on average, value and gradient, and without any noise in the gradient where q is the posterior."""
+    case, exact = OneLatent(), LinearGaussian()
+    for S in (1, 2):
+        for found, expected in zip(case.bounds(bound, S), case.bound_by_quadrature(1)):
+            assert ((found.mean(0) - expected).abs() <= 5 * found.std(0) / len(found) ** 0.5).all()
+    z_mean, z_logvar = (t.clone().requires_grad_() for t in (exact.z_mean, exact.z_logvar))
+
+    def log_likelihood(z):
+        return Independent(Normal(z @ exact.W.T, exact.s), 1).log_prob(exact.x)
+
+    values = bound(log_likelihood, z_mean, z_logvar, randn(2, 4, 3))
+    torch.testing.assert_close(values.detach(), exact.evidence)
+    for gradient in torch.autograd.grad(values.sum(), (z_mean, z_logvar)):
+        torch.testing.assert_close(gradient, torch.zeros_like(gradient))
+
+
+def test_elbo_by_path_is_the_elbo_with_a_quieter_gradient():
+    check_elbo_by_path(elbo_by_path)
+
+
+def mean_of_weights(log_likelihood, z_mean, z_logvar, eps):
+    """Right as the ELBO, but its gradient keeps the noise of q's own density."""
+    return log_importance_weights(lambda z: log_likelihood(z.transpose(0, 1)).t(), z_mean, z_logvar, eps.transpose(0, 1)).mean(
+        1
+    )
+
+
+def q_held_fixed(log_likelihood, z_mean, z_logvar, eps):
+    """The path cut instead of the density."""
+    sample = (z_mean + (z_logvar / 2).exp() * eps).detach()
+    log_q = Normal(z_mean, (z_logvar / 2).exp()).log_prob(sample).sum(-1)
+    return (log_likelihood(sample) + Normal(0.0, 1.0).log_prob(sample).sum(-1) - log_q).mean(0)
+
+
+@pytest.mark.parametrize("wrong", [elbo, mean_of_weights, q_held_fixed])
+def test_gradients_with_noise_or_without_the_path_are_rejected(wrong):
+    with pytest.raises(AssertionError):
+        check_elbo_by_path(wrong)
 
 
 def mean_of_logarithms(log_likelihood, z_mean, z_logvar, eps):
@@ -419,11 +461,14 @@ def test_interrupt_is_one_line_and_can_be_resumed(q1, small_data, tmp_path):
     arguments = ["train", "--epochs", "10000", "--data-dir", str(small_data), "--run-dir", str(tmp_path / "run")]
     command = [sys.executable, "-c", code, json.dumps(q1_samplers.SHA256), *arguments]
     process = subprocess.Popen(command, cwd=PROJECT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    deadline = time.monotonic() + 60
-    while not (tmp_path / "run" / "checkpoint.pt").exists() and time.monotonic() < deadline:
-        time.sleep(0.01)
-    process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=60)
+    try:
+        deadline = time.monotonic() + 60
+        while not (tmp_path / "run" / "checkpoint.pt").exists() and time.monotonic() < deadline:
+            time.sleep(0.01)
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=60)
+    finally:
+        process.kill()
     assert (process.returncode, err.count("\n")) == (130, 1)
     assert "--resume" in err
     assert q1("evaluate", "--run-dir", tmp_path / "run", "--num-samples", 2)[0] == 0
