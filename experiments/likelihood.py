@@ -23,19 +23,13 @@ BOUNDS: dict[str, Callable[..., torch.Tensor]] = {"elbo": elbo, "iwae": importan
 EVALUATION_SEED = 2**31  # evaluation noise is the same for every run, and apart from the seeds people train with
 
 
-def bound_of(
-    model: VAE,
-    x: torch.Tensor,
-    eps: torch.Tensor,
-    bound: Callable[..., torch.Tensor] = elbo,
-    seen: torch.Tensor | None = None,
-) -> torch.Tensor:
-    """A bound on log p(x) of digits x (batch, 784), one of BOUNDS, by noise eps (S, batch, latent_size).
+def bound_of(model: VAE, x: torch.Tensor, eps: torch.Tensor, bound: Callable[..., torch.Tensor] = elbo) -> torch.Tensor:
+    """One of BOUNDS on log p(x) of digits x (batch, 784), by noise eps (S, batch, latent_size).
 
-    seen: what the encoder gets to see instead of x, of x's shape. Returns (batch,), in nats.
+    Returns (batch,), in nats.
     """
     x = x.flatten(1)
-    z_mean, z_logvar = model.encode(x if seen is None else seen.flatten(1))
+    z_mean, z_logvar = model.encode(x)
     return bound(lambda z: log_likelihood_bernoulli_logits(model.decode(z), x), z_mean, z_logvar, eps)
 
 

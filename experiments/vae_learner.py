@@ -38,7 +38,6 @@ class VAEOptions(Options):
     learning_rate: float = option(3e-3, "of Adam")
     objective: str = option("elbo", "the bound that training ascends", choices=tuple(BOUNDS))
     elbo_samples: int = option(2, "of z an image and step, S of the bound")
-    input_noise: float = option(0.0, "share of the pixels flipped in what the encoder sees in training", fraction)
     beta1: float = option(0.95, "of Adam", fraction)
     beta2: float = option(0.99, "of Adam", fraction)
     weight_decay: float = option(0.0, "of AdamW, relative to the learning rate", fraction)
@@ -95,8 +94,7 @@ class Learner:
         """One step of Adam up the bound for x (batch, 784), and of the average. Returns that bound, a scalar tensor."""
         options = self.options
         eps = torch.randn(options.elbo_samples, len(x), self.model.latent_size, device=x.device)
-        seen = torch.where(torch.rand_like(x) < options.input_noise, 1 - x, x) if options.input_noise else x
-        value = bound_of(self.model, x, eps, BOUNDS[options.objective], seen).mean()
+        value = bound_of(self.model, x, eps, BOUNDS[options.objective]).mean()
         self.optimizer.zero_grad()
         (-value).backward()
         self.optimizer.step()

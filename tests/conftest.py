@@ -7,11 +7,9 @@ tests to others do without.
 import gzip
 import hashlib
 import importlib
-import json
 import multiprocessing
 import os
 import signal
-import subprocess
 import sys
 import warnings
 from pathlib import Path
@@ -24,16 +22,32 @@ os.environ["OMP_NUM_THREADS"] = "1"  # here and in what is started from here: it
 
 
 @pytest.fixture(autouse=True)
-def few_images_and_coarse_figures(monkeypatch):
-    """Question 3 is measured on few images and figures have few pixels: most tests ask only that there are some."""
-    from experiments import exploration, figures, wgan, wgan_figures
+def few_images(monkeypatch):
+    """Question 3 is measured on few images, since most tests ask only that it is measured."""
+    from experiments import exploration, wgan
 
     for name, few in (("SAMPLES", 100), ("PAIRS", 4), ("LATENTS", 4), ("REPEATS", 2)):
         monkeypatch.setattr(exploration, name, few)
     monkeypatch.setattr(wgan, "CHECKPOINT_SAMPLES", 60)
-    save = figures.save
+
+
+@pytest.fixture(autouse=True)
+def save_figure(monkeypatch):
+    """Figures are put together but not drawn, which takes seconds for each run; gives the function that draws them."""
+    from experiments import figures, wgan_figures
+    from experiments.files import write_atomically
+
+    honest = figures.save
     for module in (figures, wgan_figures):
-        monkeypatch.setattr(module, "save", lambda figure, path, dpi=120: save(figure, path, dpi=20))
+        monkeypatch.setattr(module, "save", lambda figure, path, dpi=120: write_atomically(path, b"a figure"))
+    return honest
+
+
+@pytest.fixture
+def figures_drawn(save_figure, monkeypatch):
+    """In this test figures are drawn."""
+    for name in ("figures", "wgan_figures"):
+        monkeypatch.setattr(f"experiments.{name}.save", save_figure)
 
 
 @pytest.fixture(scope="session")
@@ -95,30 +109,6 @@ def q1(small_data, capsys):
         return code, *capsys.readouterr()
 
     return run
-
-
-@pytest.fixture
-def q1_process(small_data):
-    """Start the same command as a process of its own, to be killed, starved or interrupted."""
-    import q1_samplers
-
-    launcher = (
-        "import json, sys, q1_samplers, experiments.vae; q1_samplers.SHA256 = json.loads(sys.argv[1]);"
-        "sys.exit(experiments.vae.main(sys.argv[2:]))"
-    )
-
-    def start(*arguments, before=(), **options):
-        command = [*before, sys.executable, "-c", launcher, json.dumps(q1_samplers.SHA256), "--data-dir", str(small_data)]
-        return subprocess.Popen(
-            [*command, *map(str, arguments)],
-            cwd=PROJECT,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            **options,
-        )
-
-    return start
 
 
 def run_command(question, digests, arguments, errors, before):

@@ -169,7 +169,7 @@ def read_csv(folder):
     return {row["submission"]: row for row in csv.DictReader(io.StringIO((folder / "marks.csv").read_text()))}
 
 
-def test_class_is_graded_whatever_a_submission_does(handed_in, tmp_path, capsys):
+def test_class_is_graded_whatever_a_submission_does(grader, handed_in, tmp_path, monkeypatch, capsys):
     out = tmp_path / "marks"
     command = [str(handed_in), "--out", str(out), "--questions", "1.1", "--time-limit", "0.5", "--jobs", "2"]
     assert main(command) == 0
@@ -190,6 +190,7 @@ def test_class_is_graded_whatever_a_submission_does(handed_in, tmp_path, capsys)
     assert "the mean over the pixels instead of the sum" in summary and "6 submissions" in summary
     assert "=submission &lt;b&gt;" in summary and "submission <b>" not in summary
     (handed_in / "assignment_7_export" / "submission_2" / "q1_solution.py").write_text((RIGHT / "q1_solution.py").read_text())
+    monkeypatch.setattr(course.Course, "grader", lambda self: grader)
     assert main(command) == 0
     again = capsys.readouterr().out.splitlines()
     assert again[0] == "5 of 6 have been graded before" and len(again) == 3

@@ -22,6 +22,19 @@ PLACES = [*"file folder folder/ file/below closed/below missing/below dangling l
 VALUES = NUMBERS + UNICODE + TEXTS + PLACES
 
 
+@pytest.fixture(autouse=True)
+def parsers_kept(monkeypatch):
+    """An experiment's parser is made once, not for each of thousands of command lines."""
+    kept = {}
+
+    def make_once(description, presets):
+        if description not in kept:
+            kept[description] = make_parser(description, presets)
+        return kept[description]
+
+    monkeypatch.setattr("experiments.options.make_parser", make_once)
+
+
 @pytest.fixture
 def around(tmp_path, monkeypatch):
     """A working directory with everything in it that PLACES name."""

@@ -2,6 +2,7 @@
 
 import hashlib
 import http.server
+import tempfile
 import threading
 import time
 
@@ -20,6 +21,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
     """Each folder a kind of behaviour."""
 
     asked: list
+    pauses: list
 
     def do_GET(self):
         kind = self.path.split("/")[1]
@@ -46,10 +48,13 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
 
 @pytest.fixture
-def server(monkeypatch):
+def server(monkeypatch, tmp_path):
     """Returns the address of a folder for a kind of behaviour."""
-    Handler.sleep, Handler.asked = staticmethod(time.sleep), []
-    monkeypatch.setattr(time, "sleep", lambda seconds, sleep=time.sleep: sleep(min(seconds, 0.3)))
+    Handler.sleep, Handler.asked, Handler.pauses = staticmethod(time.sleep), [], []
+    monkeypatch.setattr(
+        time, "sleep", lambda seconds, sleep=time.sleep: Handler.pauses.append(seconds) or sleep(min(seconds, 0.3))
+    )
+    monkeypatch.setattr(tempfile, "tempdir", "/nowhere")  # what is on its way lies beside where it goes, on the same disk
     monkeypatch.setattr(data, "PATIENCE", 0.25)
     monkeypatch.setattr(data, "LEAST", 1000)
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
@@ -66,6 +71,7 @@ def test_right_file_arrives(server, tmp_path, kind, capsys):
     assert (tmp_path / "folder" / "file").read_bytes() == CONTENT
     assert [path.name for path in (tmp_path / "folder").iterdir()] == ["file"]
     assert f"file served by {server(kind)}" in capsys.readouterr().out
+    assert Handler.pauses == ([0, 1] if kind == "recovers" else [0])  # a server is given a second to recover
 
 
 @pytest.mark.parametrize("kind", ["missing", "html", "changed", "cut", "stalls", "drips"])

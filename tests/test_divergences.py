@@ -36,9 +36,8 @@ def few_fresh_samples():
 
 @pytest.fixture
 def quick(monkeypatch):
-    """Estimates from few samples and no figures, where what is compared is one run with another."""
+    """Estimates from few samples, where what is compared is one run with another."""
     monkeypatch.setitem(divergences.FAMILIES, "segments", FEW)
-    monkeypatch.setattr(divergences, "draw_figure", lambda *_: None)
 
 
 def curves(folder):
@@ -46,7 +45,7 @@ def curves(folder):
         return [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]
 
 
-def test_curves_are_right_at_three_thetas(q2, tmp_path):
+def test_curves_are_right_at_three_thetas(q2, figures_drawn, tmp_path):
     code, out, err = q2("--run-dir", tmp_path / "run", *SHORT)
     assert (code, err) == (0, "")
     rows = curves(tmp_path / "run")
@@ -68,6 +67,7 @@ def test_curves_are_right_at_three_thetas(q2, tmp_path):
     written = {path.name for path in (tmp_path / "run").rglob("*.*") if path.name != ".lock"}
     pictures = {"squared_hellinger.png", "wasserstein.png"}
     assert written == {"options.json", "log.jsonl", "checkpoint.pt", "metrics.json", "curves.csv", divergences.FIRST} | pictures
+    assert all((tmp_path / "run" / "figures" / name).read_bytes().startswith(b"\x89PNG") for name in pictures)
     assert pictures == FIGURES["q2"].keys()  # which the report shows
 
 

@@ -98,8 +98,10 @@ def around(world, tmp_path, monkeypatch):
 
 
 def contents():
-    """Every file below the working directory but locks and what is too large, path to content."""
-    files = [path for path in Path().rglob("*") if path.is_file() and path.suffix != ".lock" and path.name != ".lock"]
+    """Every file below the working directory but locks, figures and what is too large, path to content."""
+    files = [
+        path for path in Path().rglob("*") if path.is_file() and path.name != ".lock" and path.suffix not in (".lock", ".png")
+    ]
     return {str(path): path.read_bytes() for path in files if path.stat().st_size < 10**8}
 
 

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from experiments import vae
+from experiments.errors import understood
 from experiments.options import (
     Options,
     UserError,
@@ -153,6 +154,26 @@ def test_other_runtime_errors_are_not_hidden():
 
 
 def test_described_names_the_preset_and_what_differs_from_it():
-    options = dataclasses.replace(vae.PRESETS["tuned"], epochs=100, input_noise=0.02, seed=3, dataset="binarized-mnist")
-    assert described(options, vae.PRESETS) == "tuned --seed 3 --epochs 100 --input-noise 0.02"
+    options = dataclasses.replace(vae.PRESETS["tuned"], epochs=100, weight_decay=0.03, seed=3, dataset="binarized-mnist")
+    assert described(options, vae.PRESETS) == "tuned --seed 3 --epochs 100 --weight-decay 0.03"
     assert described(vae.PRESETS["handout"], vae.PRESETS) == "handout"
+
+
+@pytest.mark.parametrize(
+    "error", [UserError("x"), FileNotFoundError("x"), MemoryError(), RuntimeError("can't allocate memory")]
+)
+def test_what_the_caller_knows_better_is_not_called_damage(error):
+    with pytest.raises(type(error)) as caught, understood(Path("file"), "damaged", "delete it"):
+        raise error
+    assert caught.value is error
+
+
+def test_whatever_else_a_file_raises_is_damage_to_it():
+    for error, line in (
+        (PermissionError(13, "Permission denied"), "file cannot be read: Permission denied"),
+        (KeyError("\x1b[31mred"), r"file is damaged ('\x1b[31mred'); delete it"),
+        (ZeroDivisionError(), "file is damaged (ZeroDivisionError); delete it"),
+    ):
+        with pytest.raises(UserError) as caught, understood(Path("file"), "damaged", "delete it"):
+            raise error
+        assert str(caught.value) == line

@@ -17,7 +17,6 @@ VAE = {
     "schedule": ("cosine", "constant"),
     "objective": ("elbo", "elbo"),
     "elbo_samples": (2, 1),
-    "input_noise": (0.0, 0.0),
     "beta1": (0.95, 0.9),
     "beta2": (0.99, 0.999),
     "weight_decay": (0.0, 0.0),

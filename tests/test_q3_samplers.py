@@ -228,3 +228,7 @@ def test_stand_in_is_seeded_and_plausible():
     middle, edge = grey[:, 8:24, 8:24].std((1, 2)), grey[:, :, 0].std(1)
     assert (middle > 0.05).all()  # something is written on every picture
     assert middle.mean() > edge.mean()
+    levels = photos.images.int()
+    assert max(levels.diff(dim=axis).abs().max() for axis in (2, 3)) < 200  # too bright is white, not black
+    colours = (levels - levels.float().mean(1, keepdim=True)).abs().mean((1, 2, 3))
+    assert colours.median() > 8  # of 255

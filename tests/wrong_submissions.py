@@ -121,6 +121,7 @@ LOOKS_LIKE = {  # what a student is told of a mistake, where the grader knows it
     (PENALTY, "penalty of the mean slope"): "a penalty on the mean slope",
     (PENALTY, "fixed t"): "fixed points half-way, t = 1/2",
     (PENALTY, "penalty on the end points"): "the points x alone, t not drawn",
+    (PENALTY, "a t for each coordinate"): "a t for each coordinate instead of one for each sample",
     (PENALTY, "gradient cut by detach"): "a detach or item",
     (PENALTY, "no graph kept"): "a detach or item",
 }

@@ -175,13 +175,17 @@ def penalty_points(ask, rng):
     x, y, weight = torch.zeros(16, 2), torch.full((16, 2), side), torch.tensor([[1.0, 1.0], [0.0, -1.0]])
     tried = f"16 points at (0, 0) and ({side:g}, {side:g}), a critic of slope 1 + a at (a, a), mean of {calls} calls"
     values = numbers(tried, ask(x, y, weight, critic=("valley", 0.0), calls=calls), 1)[:, 0]
+    a, b = side * torch.cartesian_prod(*2 * [torch.linspace(0, 1, 101)]).double().T
+    slope = torch.hypot(1 + a + 100 * (a - b), 100 * (a - b))
     mistakes = {
         "fixed points half-way, t = 1/2": side**2 / 4,
         "the points x alone, t not drawn": 0.0,
         "the points y alone, t not drawn": side**2,
         "a penalty that is not squared": side / 2,
+        "a t for each coordinate instead of one for each sample": (slope - 1).clamp(min=0).square().mean(),
     }
     tolerance = (6 * values.std() / calls**0.5).clamp(min=1e-3)
+    mistakes = {name: value for name, value in mistakes.items() if (values.mean() - value).abs() <= tolerance}
     compare(tried, values.mean(0, keepdim=True), side**2 / 3, tolerance, mistakes)
 
 
