@@ -98,6 +98,8 @@ def kl_gaussian_gaussian_mc(
 # What the experiment of question 1 computes with them: the bound that training ascends, and the weights that estimate
 # log p(x).
 
+LogLikelihood = Callable[[torch.Tensor], torch.Tensor]  # z to log p(x|z)
+
 
 def log_likelihood_bernoulli_logits(logits: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
     """log p(x|z) = sum_i x_i l_i - log(1 + exp l_i), pixels of mean sigmoid(l): exact where a float32 mean is 0 or 1.
@@ -107,9 +109,7 @@ def log_likelihood_bernoulli_logits(logits: torch.Tensor, x: torch.Tensor) -> to
     return (x * logits - F.softplus(logits)).sum(-1)
 
 
-def elbo(
-    log_likelihood: Callable[[torch.Tensor], torch.Tensor], z_mean: torch.Tensor, z_logvar: torch.Tensor, eps: torch.Tensor
-) -> torch.Tensor:
+def elbo(log_likelihood: LogLikelihood, z_mean: torch.Tensor, z_logvar: torch.Tensor, eps: torch.Tensor) -> torch.Tensor:
     """ELBO(x) = E_q[log p(x|z)] - KL(q(z|x) || p(z)), by S samples z_s = z_mean + sigma eps_s, with p(z) = N(0, I).
 
     log_likelihood: maps z (S, batch, latent_size) to log p(x|z), (S, batch). z_mean, z_logvar: (batch, latent_size), of
@@ -123,7 +123,7 @@ def elbo(
 
 
 def log_importance_weights(
-    log_likelihood: Callable[[torch.Tensor], torch.Tensor],
+    log_likelihood: LogLikelihood,
     z_mean: torch.Tensor,
     z_logvar: torch.Tensor,
     eps: torch.Tensor,
@@ -147,18 +147,18 @@ def log_importance_weights(
 
 
 def elbo_by_path(
-    log_likelihood: Callable[[torch.Tensor], torch.Tensor], z_mean: torch.Tensor, z_logvar: torch.Tensor, eps: torch.Tensor
+    log_likelihood: LogLikelihood, z_mean: torch.Tensor, z_logvar: torch.Tensor, eps: torch.Tensor
 ) -> torch.Tensor:
     """ELBO(x) = E_q[log w], by S samples, for its gradient: that has no noise left where q(z|x) is the posterior.
 
     Arguments and result as of `elbo`, with which it shares its mean and the mean of its gradient. What the gradient
-    leaves out, that q's own density moves, has mean 0 (Roeder et al. 2017, arXiv 1703.09194, eq. 8).
+    leaves out, that q's own density moves, has mean 0 (Roeder et al. 2017, arXiv 1703.09194, section 3).
     """
     return _log_weights(log_likelihood, z_mean, z_logvar, eps, path_only=True).mean(1)
 
 
 def importance_weighted_bound(
-    log_likelihood: Callable[[torch.Tensor], torch.Tensor], z_mean: torch.Tensor, z_logvar: torch.Tensor, eps: torch.Tensor
+    log_likelihood: LogLikelihood, z_mean: torch.Tensor, z_logvar: torch.Tensor, eps: torch.Tensor
 ) -> torch.Tensor:
     """L_S(x) = log (1/S sum_s w_s), w_s the importance weights of S samples: ELBO = L_1 <= L_S <= log p(x), on average.
 
@@ -169,7 +169,7 @@ def importance_weighted_bound(
 
 
 def _log_weights(
-    log_likelihood: Callable[[torch.Tensor], torch.Tensor],
+    log_likelihood: LogLikelihood,
     z_mean: torch.Tensor,
     z_logvar: torch.Tensor,
     eps: torch.Tensor,

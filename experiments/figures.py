@@ -3,9 +3,10 @@
 import functools
 import inspect
 import io
+import itertools
 import math
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
@@ -81,16 +82,18 @@ def elbo_curves(
 @drawn
 def log_likelihood(curves: dict[str, tuple[list[int], list[float]]], path: Path, dataset: str) -> None:
     """log p(x) by the number of importance samples. curves: name to (K, nats), the first emphasised."""
-    figure = Figure(figsize=(6.4, 4), layout="constrained")
+    figure = Figure(figsize=(6.4, 4 + 0.2 * len(curves)), layout="constrained")
     axes = figure.add_subplot(xscale="log", xlabel="K, importance samples an image", ylabel="log p(x) (nats per image)")
     axes.set_title(f"Test digits under VAEs on {dataset}: K = 1 is the ELBO")
-    colours = [ACCENT, *(str(0.75 * n / max(1, len(curves) - 1)) for n in range(len(curves) - 1))]  # the others in greys
-    for (name, (several, nats)), colour in zip(curves.items(), colours):
-        axes.plot(several, nats, marker="o", markersize=3, color=colour, label=f"{name}: {nats[-1]:.2f} at K = {several[-1]:,}")
+    styles: Iterator[dict[str, Any]] = itertools.chain(
+        [dict(color=ACCENT, linewidth=2)], itertools.cycle(dict(color=INK, linestyle=line) for line in ("-", "--", ":", "-."))
+    )
+    for (name, (several, nats)), style in zip(curves.items(), styles):
+        axes.plot(several, nats, marker="o", markersize=3, label=f"{name}: {nats[-1]:.2f} at K = {several[-1]:,}", **style)
     axes.xaxis.set_major_formatter("{x:,.0f}")
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(axis="y", alpha=0.3)
-    axes.legend(loc="lower right", frameon=False, fontsize=8)
+    figure.legend(loc="outside lower left", frameon=False, fontsize=8)
     save(figure, path)
 
 
