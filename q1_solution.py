@@ -131,16 +131,15 @@ def log_importance_weights(
 ) -> torch.Tensor:
     """log w_k = log p(x|z_k) + log p(z_k) - log q(z_k|x), at z_k = z_mean + sigma eps_k drawn from q.
 
-    log_likelihood: maps z (batch, K, latent_size) to log p(x|z), (batch, K). z_mean, z_logvar: (batch, latent_size), of
-    q. eps: (batch, K, latent_size), standard normal. path_only: whether gradients reach q by the path through z alone,
-    as if the density q(z|x) had parameters of its own. Returns (batch, K), in nats; log_mean_exp over K estimates log
-    p(x), from below on average (Burda et al. 2016, arXiv 1509.00519, eq. 8).
+    Arguments as of `elbo`, with K for S. path_only: whether gradients reach q by the path through z alone, as if the
+    density q(z|x) had parameters of its own. Returns (K, batch), in nats; log_mean_exp over K estimates log p(x), from
+    below on average (Burda et al. 2016, arXiv 1509.00519, eq. 8).
     """
-    z_mean, z_logvar = z_mean.unsqueeze(1).expand_as(eps), z_logvar.unsqueeze(1).expand_as(eps)
-    z = z_mean + torch.exp(z_logvar / 2) * eps
+    z_mean, z_logvar = z_mean.expand_as(eps), z_logvar.expand_as(eps)
+    z = z_mean + torch.exp(z_logvar / 2) * eps  # (K, batch, latent_size)
     if path_only:
         z_mean, z_logvar = z_mean.detach(), z_logvar.detach()
-    prior = torch.zeros_like(z)
+    prior = torch.zeros_like(z)  # both its mean and its log-variance
     log_prior = log_likelihood_normal(*(t.flatten(0, 1) for t in (prior, prior, z))).view(eps.shape[:2])
     log_posterior = log_likelihood_normal(*(t.flatten(0, 1) for t in (z_mean, z_logvar, z))).view(eps.shape[:2])
     return log_likelihood(z) + log_prior - log_posterior
@@ -154,7 +153,7 @@ def elbo_by_path(
     Arguments and result as of `elbo`, with which it shares its mean and the mean of its gradient. What the gradient
     leaves out, that q's own density moves, has mean 0 (Roeder et al. 2017, arXiv 1703.09194, section 3).
     """
-    return _log_weights(log_likelihood, z_mean, z_logvar, eps, path_only=True).mean(1)
+    return log_importance_weights(log_likelihood, z_mean, z_logvar, eps, path_only=True).mean(0)
 
 
 def importance_weighted_bound(
@@ -165,22 +164,7 @@ def importance_weighted_bound(
     Arguments and result as of `elbo`, with which it shares its mean at S = 1 (Burda et al. 2016, arXiv 1509.00519, eq.
     8). Its gradient pulls q(z|x) less towards a narrow mode than the ELBO's does, the more so the larger S.
     """
-    return log_mean_exp(_log_weights(log_likelihood, z_mean, z_logvar, eps))
-
-
-def _log_weights(
-    log_likelihood: LogLikelihood,
-    z_mean: torch.Tensor,
-    z_logvar: torch.Tensor,
-    eps: torch.Tensor,
-    path_only: bool = False,
-) -> torch.Tensor:
-    """log_importance_weights, (batch, S), where samples come first in eps and for log_likelihood."""
-
-    def swapped(z: torch.Tensor) -> torch.Tensor:
-        return log_likelihood(z.transpose(0, 1)).t()
-
-    return log_importance_weights(swapped, z_mean, z_logvar, eps.transpose(0, 1), path_only)
+    return log_mean_exp(log_importance_weights(log_likelihood, z_mean, z_logvar, eps).t())
 
 
 def _rows(**tensors: torch.Tensor) -> list[torch.Tensor]:

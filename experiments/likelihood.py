@@ -69,14 +69,14 @@ def _log_weights_of_batch(model: VAE, x: torch.Tensor, num_samples: int, generat
     z_mean, z_logvar = model.encode(x)
 
     def log_likelihood(z: torch.Tensor) -> torch.Tensor:
-        return log_likelihood_bernoulli_logits(model.decode(z), x.unsqueeze(1))
+        return log_likelihood_bernoulli_logits(model.decode(z), x)
 
     log_w = []
     for start in range(0, num_samples, DECODED_AT_ONCE):
         shape = (min(DECODED_AT_ONCE, num_samples - start), model.latent_size)
         eps = [torch.randn(shape, generator=generator, device=x.device) for generator in generators]
-        log_w.append(log_importance_weights(log_likelihood, z_mean, z_logvar, torch.stack(eps)))
-    return torch.cat(log_w, dim=1)
+        log_w.append(log_importance_weights(log_likelihood, z_mean, z_logvar, torch.stack(eps, dim=1)))
+    return torch.cat(log_w).t()
 
 
 def mean_and_stderr(values: torch.Tensor) -> tuple[float, float]:

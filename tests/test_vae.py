@@ -52,25 +52,25 @@ class LinearGaussian:
         self.z_logvar = -precision.log().expand_as(self.z_mean)
 
     def log_likelihood(self, z):
-        return Independent(Normal(z @ self.W.T, self.s), 1).log_prob(self.x.unsqueeze(1))
+        return Independent(Normal(z @ self.W.T, self.s), 1).log_prob(self.x)
 
 
 def swapped(log_likelihood, z_mean, z_logvar, eps):
     """Prior and posterior exchanged: the classic slip."""
     right = log_importance_weights(log_likelihood, z_mean, z_logvar, eps)
-    return 2 * log_likelihood(z_mean.unsqueeze(1) + torch.exp(z_logvar / 2).unsqueeze(1) * eps) - right
+    return 2 * log_likelihood(z_mean + torch.exp(z_logvar / 2) * eps) - right
 
 
 def check_weights(log_importance_weights):
     case = LinearGaussian()
     # With the exact posterior every weight is the evidence itself; with a wider one, their mean is, to its standard
     # error.
-    exact = log_importance_weights(case.log_likelihood, case.z_mean, case.z_logvar, randn(4, 50, 3, seed=2))
-    torch.testing.assert_close(exact, case.evidence.unsqueeze(1).expand(4, 50))
-    log_w = log_importance_weights(case.log_likelihood, case.z_mean + 0.1, case.z_logvar + 0.5, randn(4, 20_000, 3, seed=3))
-    weights = torch.exp(log_w - case.evidence.unsqueeze(1))
-    assert ((weights.mean(1) - 1).abs() <= 5 * weights.std(1) / 20_000**0.5).all()
-    assert (log_mean_exp(log_w) >= log_w.mean(1)).all()
+    exact = log_importance_weights(case.log_likelihood, case.z_mean, case.z_logvar, randn(50, 4, 3, seed=2))
+    torch.testing.assert_close(exact, case.evidence.expand(50, 4))
+    log_w = log_importance_weights(case.log_likelihood, case.z_mean + 0.1, case.z_logvar + 0.5, randn(20_000, 4, 3, seed=3))
+    weights = torch.exp(log_w - case.evidence)
+    assert ((weights.mean(0) - 1).abs() <= 5 * weights.std(0) / 20_000**0.5).all()
+    assert (log_mean_exp(log_w.t()) >= log_w.mean(0)).all()
 
 
 def test_importance_weights_give_the_evidence_of_a_linear_gaussian_model():
@@ -128,11 +128,7 @@ def check_elbo_by_path(bound):
         for found, expected in zip(case.bounds(bound, S), case.bound_by_quadrature(1)):
             assert ((found.mean(0) - expected).abs() <= 5 * found.std(0) / len(found) ** 0.5).all()
     z_mean, z_logvar = (t.clone().requires_grad_() for t in (exact.z_mean, exact.z_logvar))
-
-    def log_likelihood(z):
-        return Independent(Normal(z @ exact.W.T, exact.s), 1).log_prob(exact.x)
-
-    values = bound(log_likelihood, z_mean, z_logvar, randn(2, 4, 3))
+    values = bound(exact.log_likelihood, z_mean, z_logvar, randn(2, 4, 3))
     torch.testing.assert_close(values.detach(), exact.evidence)
     for gradient in torch.autograd.grad(values.sum(), (z_mean, z_logvar)):
         torch.testing.assert_close(gradient, torch.zeros_like(gradient))
@@ -144,9 +140,7 @@ def test_elbo_by_path_is_the_elbo_with_a_quieter_gradient():
 
 def mean_of_weights(log_likelihood, z_mean, z_logvar, eps):
     """Right as the ELBO, but its gradient keeps the noise of q's own density."""
-    return log_importance_weights(lambda z: log_likelihood(z.transpose(0, 1)).t(), z_mean, z_logvar, eps.transpose(0, 1)).mean(
-        1
-    )
+    return log_importance_weights(log_likelihood, z_mean, z_logvar, eps).mean(0)
 
 
 def q_held_fixed(log_likelihood, z_mean, z_logvar, eps):
