@@ -13,6 +13,7 @@ from q1_solution import (
     elbo,
     elbo_by_path,
     importance_weighted_bound,
+    importance_weighted_bound_by_path,
     log_importance_weights,
     log_likelihood_bernoulli_logits,
     log_mean_exp,
@@ -20,7 +21,12 @@ from q1_solution import (
 
 DECODED_AT_ONCE = 2000  # rows of 784 logits, 6 MB; more is no faster on two cores
 # what can be trained, by the name of --objective
-BOUNDS: dict[str, Callable[..., torch.Tensor]] = {"elbo": elbo, "elbo-by-path": elbo_by_path, "iwae": importance_weighted_bound}
+BOUNDS: dict[str, Callable[..., torch.Tensor]] = {
+    "elbo": elbo,
+    "elbo-by-path": elbo_by_path,
+    "iwae": importance_weighted_bound,
+    "iwae-by-path": importance_weighted_bound_by_path,
+}
 EVALUATION_SEED = 2**31  # evaluation noise is the same for every run, and apart from the seeds people train with
 
 

@@ -25,6 +25,7 @@ from q1_solution import (
     elbo,
     elbo_by_path,
     importance_weighted_bound,
+    importance_weighted_bound_by_path,
     log_importance_weights,
     log_likelihood_bernoulli_logits,
     log_mean_exp,
@@ -121,11 +122,11 @@ def test_importance_weighted_bound_and_its_gradient_are_those_of_quadrature():
     check_bound(importance_weighted_bound)
 
 
-def check_elbo_by_path(bound):
+def check_by_path(bound, S_of_bound):
     """Right on average, value and gradient, and without any noise in the gradient where q is the posterior."""
     case, exact = OneLatent(), LinearGaussian()
     for S in (1, 2):
-        for found, expected in zip(case.bounds(bound, S), case.bound_by_quadrature(1)):
+        for found, expected in zip(case.bounds(bound, S), case.bound_by_quadrature(S_of_bound(S))):
             assert ((found.mean(0) - expected).abs() <= 5 * found.std(0) / len(found) ** 0.5).all()
     z_mean, z_logvar = (t.clone().requires_grad_() for t in (exact.z_mean, exact.z_logvar))
     values = bound(exact.log_likelihood, z_mean, z_logvar, randn(2, 4, 3))
@@ -134,8 +135,26 @@ def check_elbo_by_path(bound):
         torch.testing.assert_close(gradient, torch.zeros_like(gradient))
 
 
-def test_elbo_by_path_is_the_elbo_with_a_quieter_gradient():
+def check_elbo_by_path(bound):
+    check_by_path(bound, lambda S: 1)
+
+
+def check_importance_weighted_bound_by_path(bound):
+    check_by_path(bound, lambda S: S)
+
+
+def test_gradients_by_path_are_those_of_the_bounds_but_quieter():
     check_elbo_by_path(elbo_by_path)
+    check_importance_weighted_bound_by_path(importance_weighted_bound_by_path)
+
+
+def test_importance_weighted_bound_by_path_has_the_same_gradient_by_what_the_likelihood_depends_on():
+    a, z_mean, z_logvar = (torch.full((7, 1), value, requires_grad=True) for value in (1.5, -0.2, -0.5))
+    gradients = []
+    for bound in (importance_weighted_bound, importance_weighted_bound_by_path):
+        values = bound(lambda z: Normal(a * z, 1.0).log_prob(torch.ones(7, 1)).sum(-1), z_mean, z_logvar, randn(3, 7, 1))
+        gradients += torch.autograd.grad(values.sum(), a)
+    torch.testing.assert_close(*gradients)
 
 
 def mean_of_weights(log_likelihood, z_mean, z_logvar, eps):
@@ -168,6 +187,17 @@ def sum_of_weights(*arguments):
 def spread_held_fixed(log_likelihood, z_mean, z_logvar, eps):
     """Right in value, but its gradient leaves the variance of q out."""
     return importance_weighted_bound(log_likelihood, z_mean, z_logvar.detach() + 0 * z_logvar, eps)
+
+
+def weighted_once(log_likelihood, z_mean, z_logvar, eps):
+    """The density of q left out, as if that alone made the path's gradient the bound's, as it does the ELBO's."""
+    return log_mean_exp(log_importance_weights(log_likelihood, z_mean, z_logvar, eps, path_only=True).t())
+
+
+@pytest.mark.parametrize("wrong", [importance_weighted_bound, weighted_once, elbo_by_path])
+def test_importance_weighted_gradients_with_noise_or_weighted_once_are_rejected(wrong):
+    with pytest.raises(AssertionError):
+        check_importance_weighted_bound_by_path(wrong)
 
 
 @pytest.mark.parametrize("wrong", [mean_of_logarithms, sum_of_weights, spread_held_fixed])
