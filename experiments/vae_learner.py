@@ -39,7 +39,7 @@ class VAEOptions(Options):
     objective: str = option(
         "elbo-by-path", "the bound that training ascends, by its gradient or a quieter one", choices=tuple(BOUNDS)
     )
-    elbo_samples: int = option(2, "of z an image and step, S of the bound")
+    elbo_samples: int = option(4, "of z an image and step, S of the bound")
     beta1: float = option(0.95, "of Adam", fraction)
     beta2: float = option(0.99, "of Adam", fraction)
     weight_decay: float = option(0.0, "of AdamW, relative to the learning rate", fraction)

@@ -16,7 +16,7 @@ VAE = {
     "learning_rate": (3e-3, 3e-4),
     "schedule": ("cosine", "constant"),
     "objective": ("elbo-by-path", "elbo"),
-    "elbo_samples": (2, 1),
+    "elbo_samples": (4, 1),
     "beta1": (0.95, 0.9),
     "beta2": (0.99, 0.999),
     "weight_decay": (0.0, 0.0),
