@@ -207,7 +207,11 @@ def described(options: AnyOptions, presets: Mapping[str, AnyOptions]) -> str:
     words = [options.preset]
     for field in fields(options, "run", "length"):
         value = getattr(options, field.name)
-        if field.name != "dataset" and value != getattr(presets[options.preset], field.name):
+        if field.name == "dataset" or value == getattr(presets[options.preset], field.name):
+            continue
+        if isinstance(value, bool):
+            words.append(flag(field.name) if value else flag(f"no_{field.name}"))
+        else:
             words += [flag(field.name), f"{value:g}" if isinstance(value, float) else str(value)]
     return " ".join(words)
 

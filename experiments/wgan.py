@@ -13,7 +13,7 @@ from experiments import exploration, measures, weights, wgan_figures
 from experiments.data import fetch, published_or_stand_in
 from experiments.figures import literal
 from experiments.files import check_file
-from experiments.options import UserError, command, fields, flag, new_options, parse, to_record
+from experiments.options import UserError, command, described, fields, flag, new_options, parse, to_record
 from experiments.run import RunDirectory
 from experiments.training import choose_device, fit
 from experiments.wgan_evaluation import IMAGES_SHOWN, evaluate
@@ -196,10 +196,11 @@ def _main(argv: list[str] | None) -> None:
 
 
 def evaluate_own(run: RunDirectory, options: WGANOptions, blocks: q3_samplers.Blocks, device: torch.device) -> None:
-    """Explore the run's own generator, and show how its training went."""
-    logs = {}
-    with contextlib.suppress(UserError):  # of a log that cannot be read
-        logs[options.preset] = run.read_log()
+    """Explore the run's own generator, and show how its training went, and that of runs beside it on these images."""
+    logs: dict[str, list[dict[str, Any]]] = {}
+    for neighbour, other in run.beside(options, "dataset_digest"):
+        with contextlib.suppress(UserError):  # of a log that cannot be read
+            logs.setdefault(literal(described(other, PRESETS)), neighbour.read_log())
     wgan_figures.training_curves(logs, run.figures / "training.png", literal(blocks.train.name))
     evaluate(run, run.folder / GENERATOR, blocks, options.epsilon, device)
 

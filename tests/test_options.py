@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from experiments import vae
+from experiments import vae, wgan
 from experiments.errors import understood
 from experiments.options import (
     Options,
@@ -157,6 +157,9 @@ def test_described_names_the_preset_and_what_differs_from_it():
     options = dataclasses.replace(vae.PRESETS["tuned"], epochs=100, weight_decay=0.03, seed=3, dataset="binarized-mnist")
     assert described(options, vae.PRESETS) == "tuned --seed 3 --epochs 100 --weight-decay 0.03"
     assert described(vae.PRESETS["handout"], vae.PRESETS) == "handout"
+    changed = replace(wgan.PRESETS["handout"], augment=True, lazy_penalty=True)
+    assert described(changed, wgan.PRESETS) == "handout --augment --lazy-penalty"
+    assert described(replace(wgan.PRESETS["tuned"], augment=False), wgan.PRESETS) == "tuned --no-augment"
 
 
 @pytest.mark.parametrize(

@@ -253,6 +253,19 @@ def test_run_writes_its_whole_record(q3, figures_drawn, tmp_path):
     assert "against the test block of SVHN small" in out
 
 
+def test_training_is_drawn_beside_that_of_runs_beside(q3, tmp_path, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(wgan.wgan_figures, "training_curves", lambda logs, *_: drawn.append(logs))
+    monkeypatch.setattr(wgan, "evaluate", lambda *_: None)
+    assert q3("train", "--run-dir", tmp_path / "a", *TINY, "--preset", "handout", "--augment")[0] == 0
+    (tmp_path / "b").mkdir()
+    (tmp_path / "b" / "options.json").write_text("no record")
+    assert q3("--run-dir", tmp_path / "c", *TINY)[0] == 0
+    sizes = " --generator-steps 8 --batch-size 4 --z-dim 5 --h-dim 2"
+    assert [*drawn[0]] == ["tuned" + sizes, "handout" + sizes + " --augment"]
+    assert [log[-1]["generator_step"] for log in drawn[0].values()] == [8, 8]
+
+
 def test_same_seed_same_bits_and_killed_runs_resume_to_them(q3, forked, data_file, tmp_path):
     long = (*TINY, "--generator-steps", 15, "--log-every", 3, *OFTEN)
     assert q3("train", "--run-dir", tmp_path / "whole", *long)[0] == 0
