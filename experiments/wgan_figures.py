@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from experiments.exploration import Dimensions
 from experiments.figures import ACCENT, FAINT, INK, drawn, points, save
@@ -177,13 +178,14 @@ def training_curves(logs: dict[str, list[dict]], path: Path, dataset: str) -> No
         "wasserstein_estimate": "critic's estimate of $W_1$",
         "legible": "legible share of samples",
         "kernel_distance": "kernel distance to validation images",
-        "overfitting": "critic's overfitting $r_v$: 0 none, 1 by heart",
+        "overfitting": "overfitting $r_v$: 0 none, 1 by heart",
     }
     for axes, (name, label) in zip(figure.subplots(2, 2).flat, panels.items()):
         for (run, log), colour in zip(logs.items(), (ACCENT, INK, FAINT)):
             marker = None if name == "wasserstein_estimate" else "o"
             axes.plot(*points(log, "generator_step", name), color=colour, marker=marker, markersize=3, label=run)
         axes.set(xlabel="generator steps", ylabel=label)
+        axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
         axes.spines[["top", "right"]].set_visible(False)
         axes.grid(alpha=0.3)
     later = [points(log[len(log) // 10 :], "generator_step", "wasserstein_estimate")[1] for log in logs.values()]
