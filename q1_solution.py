@@ -174,7 +174,7 @@ def importance_weighted_bound_by_path(
 
     Arguments and result as of `importance_weighted_bound`, with which it shares its mean and the mean of its gradient.
     As `elbo_by_path` it has no noise left where q(z|x) is the posterior, and what it says of q does not drown in noise
-    as S grows (doubly reparameterised: Tucker et al. 2019, arXiv 1810.04152, eq. 8).
+    as S grows (doubly reparameterised: Tucker et al. 2019, arXiv 1810.04152, section 3).
     """
     z_mean, z_logvar = z_mean.expand_as(eps), z_logvar.expand_as(eps)  # a gradient for each sample
     log_w = log_importance_weights(log_likelihood, z_mean, z_logvar, eps, path_only=True)
