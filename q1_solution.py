@@ -170,8 +170,9 @@ def importance_weighted_bound(
 def importance_weighted_bound_by_path(
     log_likelihood: LogLikelihood, z_mean: torch.Tensor, z_logvar: torch.Tensor, eps: torch.Tensor
 ) -> torch.Tensor:
-    """L_S(x), for its gradient: by q's parameters it is sum_s v_s^2 d log w_s / d z_s d z_s, with v_s = w_s / sum w.
+    """L_S(x), for its gradient by q's parameters phi: sum_s v_s^2 (d log w_s / d z_s) (d z_s / d phi).
 
+    v_s = w_s / sum_r w_r is a sample's share of the weights.
     Arguments and result as of `importance_weighted_bound`, with which it shares its mean and the mean of its gradient.
     As `elbo_by_path` it has no noise left where q(z|x) is the posterior, and what it says of q does not drown in noise
     as S grows (doubly reparameterised: Tucker et al. 2019, arXiv 1810.04152, section 3).
