@@ -18,6 +18,8 @@ from model import VAE
 PRIOR_TITLE = "Digits from the prior: E[x | z], z ~ N(0, I)\nVAE trained on {}"
 REQUIRED_ELBO = -102.0  # nats, what the assignment asks for on the validation set
 FEWER_SAMPLES = (1, 10, 50, 200, 1000)  # K at which log p(x) is measured beside the K asked for
+# settings are chosen by log p(x) of so many validation digits, at this K: the better ELBO may be of the worse run
+CHOOSING_DIGITS, CHOOSING_SAMPLES = 2000, 200
 
 
 def evaluate(run: RunDirectory, digits: q1_samplers.Digits, options: VAEOptions, device: torch.device) -> None:
@@ -29,7 +31,9 @@ def evaluate(run: RunDirectory, digits: q1_samplers.Digits, options: VAEOptions,
     with run.understood():
         put_into(model, state["learner"]["average"])
         epochs, train_seconds = int(state["epoch"]), round(float(state["train_seconds"]), 1)
-    valid_elbo, valid_elbo_stderr = mean_and_stderr(evaluate_elbo(model, digits.valid.to(device)))
+    valid = digits.valid.to(device)
+    valid_elbo, valid_elbo_stderr = mean_and_stderr(evaluate_elbo(model, valid))
+    choosing = mean_and_stderr(evaluate_log_likelihood(model, valid[:CHOOSING_DIGITS], CHOOSING_SAMPLES))
     several = [K for K in FEWER_SAMPLES if options.num_samples > K] + [options.num_samples]
     log_p = evaluate_log_likelihood(model, digits.test.to(device), several)  # (images, K)
     log_likelihood, log_likelihood_stderr = mean_and_stderr(log_p[:, -1])
@@ -40,6 +44,8 @@ def evaluate(run: RunDirectory, digits: q1_samplers.Digits, options: VAEOptions,
         "epochs": epochs,
         "valid_elbo": valid_elbo,
         "valid_elbo_stderr": valid_elbo_stderr,
+        "valid_log_likelihood": choosing[0],
+        "valid_log_likelihood_stderr": choosing[1],
         "test_log_likelihood": log_likelihood,
         "test_log_likelihood_stderr": log_likelihood_stderr,
         "num_samples": options.num_samples,

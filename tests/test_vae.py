@@ -344,6 +344,7 @@ def test_whole_run(q1, figures_drawn, tmp_path):
     assert metrics["epochs"] == 3
     assert metrics["dataset"] == "binarized-mnist"
     assert metrics["valid_elbo"] < 0 < metrics["valid_elbo_stderr"]
+    assert metrics["valid_elbo"] < metrics["valid_log_likelihood"] < 0 < metrics["valid_log_likelihood_stderr"]
     assert metrics["test_log_likelihood_stderr"] > 0
     by_num_samples = metrics["test_log_likelihood_by_num_samples"]
     assert by_num_samples["1"] < by_num_samples["10"] < by_num_samples["20"] == pytest.approx(metrics["test_log_likelihood"])
