@@ -1,6 +1,7 @@
 """Trained networks as files of plain tensors, each with its origin: plain values that say how it was made."""
 
 import io
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,15 +19,19 @@ CLASSIFIER = PRETRAINED / "classifier.pt"
 LARGEST = 10_000  # of both sizes of a generator
 
 
-def save(path: Path, name: str, network: nn.Module, origin: dict, dtype: torch.dtype = torch.float32) -> None:
-    """Write {name: the network's state dict, "origin": origin}. dtype: of the numbers in the file."""
+def save(path: Path, networks: Mapping[str, nn.Module], origin: dict, dtype: torch.dtype = torch.float32) -> None:
+    """Write {name: state dict of the network of that name, "origin": origin}. dtype: of the numbers in the file."""
     buffer = io.BytesIO()
-    state = {
-        key: tensor.to("cpu", dtype if tensor.is_floating_point() else None).contiguous()
-        for key, tensor in network.state_dict().items()
-    }
-    torch.save({name: state, "origin": origin}, buffer)
+    states = {name: _state_on_cpu(network, dtype) for name, network in networks.items()}
+    torch.save({**states, "origin": origin}, buffer)
     write_atomically(path, buffer.getvalue())
+
+
+def _state_on_cpu(network: nn.Module, dtype: torch.dtype) -> dict[str, torch.Tensor]:
+    return {
+        name: tensor.to("cpu", dtype if tensor.is_floating_point() else None).contiguous()
+        for name, tensor in network.state_dict().items()
+    }
 
 
 def put_into(network: nn.Module, state: dict[str, torch.Tensor]) -> None:

@@ -20,7 +20,7 @@ from experiments.wgan_evaluation import IMAGES_SHOWN, evaluate
 from experiments.wgan_learner import PRESETS, Learner, WGANOptions, check_initial_weights
 from q2_solution import gradient_norm
 
-GENERATOR = "generator.pt"  # what a run has to share
+GENERATOR = "generator.pt"  # what a run has to share: to draw from, and to train further by --initial-weights
 CHECKPOINT_SAMPLES = 2000
 
 
@@ -36,7 +36,8 @@ def train(run: RunDirectory, blocks: q3_samplers.Blocks, options: WGANOptions, d
         name = blocks.train.name
         origin = {**to_record(options), "dataset": name, "generator_step": step, "train_seconds": round(seconds, 1)}
         del origin["data_file"]  # where it lay says nothing about the weights
-        weights.save(run.folder / GENERATOR, "generator", learner.average, origin)
+        # with its critic: one that begins anew needs thousands of updates to see what is wrong with a good generator
+        weights.save(run.folder / GENERATOR, {"generator": learner.average, "critic": learner.critic}, origin)
 
     fit(
         learner,

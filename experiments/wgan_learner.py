@@ -59,7 +59,7 @@ class WGANOptions(Options):
     precision: str = option("float32", "of the networks' products in training", choices=("float32", "bfloat16"))
     augment: bool = option(True, "show the critic shifted and recoloured images")
     lazy_penalty: bool = option(True, "at one critic update a step, at the weight of them all")
-    initial_weights: Path | None = option(None, "a checkpoint or generator to start from", file_path)
+    initial_weights: Path | None = option(None, "generator.pt or a checkpoint to start from", file_path)
 
 
 HANDOUT = WGANOptions(
@@ -181,7 +181,7 @@ class Learner:
         return first_not_finite({"generator": self.generator, "critic": self.critic, "average": self.average})
 
     def start_from(self, path: Path) -> None:
-        """Take the networks of a checkpoint, or a generator alone, to begin with. UserError if they do not fit."""
+        """Begin with a generator.pt or checkpoint: its generator, its critic if any. UserError if one does not fit."""
         content = weights.load(path)
         content = content.get("learner", content)  # of a checkpoint
         with understood(path, "no generator of these sizes", "name another by --initial-weights"):

@@ -211,7 +211,8 @@ def test_overfitting_is_the_share_that_the_critic_knows_by_heart(tmp_path, monke
 def test_a_run_starts_from_the_networks_of_another(q3, tmp_path):
     assert q3("train", "--run-dir", tmp_path / "first", *TINY)[0] == 0
     first = checkpoint(tmp_path / "first")
-    for name, has_critic in (("checkpoint.pt", True), ("generator.pt", False)):
+    torch.save({"generator": first["average"], "origin": {}}, tmp_path / "first" / "alone.pt")
+    for name, has_critic in (("checkpoint.pt", True), ("generator.pt", True), ("alone.pt", False)):
         learner = wgan.Learner(options(h_dim=2, z_dim=5), NO_IMAGES)
         learner.start_from(tmp_path / "first" / name)
         assert same(learner.generator.state_dict(), first["average"])
