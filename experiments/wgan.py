@@ -83,9 +83,10 @@ class Checkpoint:
         drawn = measures.look(self.classifier, images)
         legible, distance = measures.legible(drawn), measures.kernel_distance(self.real_features, drawn.features)
         critic, size = self.learner.critic, min(self.learner.options.batch_size, len(self.seen))
-        train, valid, fake = (critic(part).mean().item() for part in (self.seen, self.real, images[: len(self.real)]))
+        shown = [self.learner.shown(part) for part in (self.seen, self.real, images[: len(self.real)])]
+        train, valid, fake = (critic(part).mean().item() for part in shown)
         return {
-            "gradient_norm": gradient_norm_between(critic, self.seen[:size], images[:size]),
+            "gradient_norm": gradient_norm_between(critic, shown[0][:size], shown[2][:size]),
             "legible": legible.value,
             "legible_stderr": legible.stderr,
             "kernel_distance": distance.value,

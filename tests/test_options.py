@@ -159,7 +159,7 @@ def test_described_names_the_preset_and_what_differs_from_it():
     assert described(vae.PRESETS["handout"], vae.PRESETS) == "handout"
     changed = replace(wgan.PRESETS["handout"], augment=True, lazy_penalty=True)
     assert described(changed, wgan.PRESETS) == "handout --augment --lazy-penalty"
-    assert described(replace(wgan.PRESETS["tuned"], augment=False), wgan.PRESETS) == "tuned --no-augment"
+    assert described(replace(wgan.PRESETS["tuned"], whiten=False), wgan.PRESETS) == "tuned --no-whiten"
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,7 @@ import q3_samplers
 from experiments import exploration, wgan, wgan_learner
 from experiments import weights as files
 from experiments.run import RunDirectory
+from experiments.whitening import Whitening
 from model import Generator, ImageCritic
 from q3_solution import critic_loss, generator_loss
 from report.__main__ import FIGURES
@@ -71,7 +72,7 @@ def log_without_times(folder):
 
 def test_each_step_moves_its_own_network_and_lowers_its_loss():
     torch.manual_seed(0)
-    learner = wgan.Learner(options(augment=False), NO_IMAGES)
+    learner = wgan.Learner(options(whiten=False), NO_IMAGES)
     learner.set_rates(0)
     x, z = torch.rand(8, 3, 32, 32) * 2 - 1, torch.randn(8, 6)
 
@@ -100,7 +101,7 @@ def test_each_step_moves_its_own_network_and_lowers_its_loss():
 def test_gradient_of_the_generator_step_is_the_plain_one():
     """Restricting backward to the generator changes nothing but the work done."""
     torch.manual_seed(0)
-    learner = wgan.Learner(options(augment=False), NO_IMAGES)
+    learner = wgan.Learner(options(whiten=False), NO_IMAGES)
     learner.set_rates(0)
     generator, critic, z = Generator(6, 4), ImageCritic(4), torch.randn(8, 6)
     generator.load_state_dict(learner.generator.state_dict())
@@ -158,7 +159,7 @@ def test_training_brings_the_generator_nearer_to_the_images():
     images = torch.tensor([200, 90, 40], dtype=torch.uint8).view(1, 3, 1, 1).repeat(64, 1, 32, 32)
     images += torch.randint(0, 20, images.shape, dtype=torch.uint8)
     rates = dict(learning_rate=2e-3, critic_learning_rate=2e-3, schedule="constant", critic_updates=2, average_decay=0.0)
-    learner = wgan.Learner(options(**rates), images)
+    learner = wgan.Learner(options(**rates, whiten=False), images)  # in pixels, since all they have is brightness
     real = q3_samplers.scale(images)
     before = (exploration.draw(learner.generator, 64).mean((0, 2, 3)) - real.mean((0, 2, 3))).abs().max()
     for step in range(1, 41):
@@ -178,7 +179,7 @@ def test_lazy_penalty_comes_once_a_step_at_the_weight_of_all(monkeypatch):
 
 
 def test_critic_sees_real_and_generated_images_changed_alike_and_the_generator_through_it(monkeypatch):
-    learner, changed = wgan.Learner(options(critic_updates=2), q3_samplers.stand_in(50).images), []
+    learner, changed = wgan.Learner(options(critic_updates=2, augment=True), q3_samplers.stand_in(50).images), []
     learner.set_rates(0)
     monkeypatch.setattr(wgan_learner, "augment", lambda images: changed.append(images.requires_grad) or 0 * images)
     before = copy.deepcopy(learner.generator.state_dict())
@@ -187,9 +188,25 @@ def test_critic_sees_real_and_generated_images_changed_alike_and_the_generator_t
     assert measured == 0  # blank images, real and generated, are all the same to a critic
     parameters = dict(learner.generator.named_parameters())
     assert all(torch.equal(parameters[name], before[name]) for name in parameters)  # and it gives no direction
-    plain = wgan.Learner(options(critic_updates=2, augment=False), q3_samplers.stand_in(50).images)
+    plain = wgan.Learner(options(critic_updates=2), q3_samplers.stand_in(50).images)
     plain.set_rates(0)
     assert plain.step()["wasserstein_estimate"] != 0
+
+
+def test_critic_sees_whitened_images_in_training_and_at_checkpoints(tmp_path, monkeypatch):
+    images = q3_samplers.stand_in(500).images
+    learner, seen = wgan.Learner(options(critic_updates=1), images), []
+    learner.set_rates(0)
+    real = q3_samplers.scale(images)
+    assert torch.equal(learner.shown(real), Whitening(real)(real))
+    monkeypatch.setattr(learner, "whitening", lambda x: seen.append(len(x)) or 0 * x)
+    assert learner.step()["wasserstein_estimate"] == 0
+    assert seen == [8, 8, 8]  # x, y, then the generator's own
+    with RunDirectory(tmp_path / "run") as run:
+        wgan.Checkpoint(run, learner, q3_samplers.in_blocks(q3_samplers.stand_in(500))).measure(1)
+    assert seen[3:] == [400, 50, 50]
+    plain = wgan.Learner(options(whiten=False), images)
+    assert plain.shown(images) is images
 
 
 def test_overfitting_is_the_share_that_the_critic_knows_by_heart(tmp_path, monkeypatch):
