@@ -33,7 +33,7 @@ WHITENED = 8000  # images, at most, from which the norm of --whiten is learnt
 
 @dataclass(frozen=True)
 class WGANOptions(Options):
-    """What question 3 can be asked for; the defaults are the tuned preset, 80 minutes of a CPU core in bfloat16."""
+    """What question 3 can be asked for; the defaults are the tuned preset, 90 minutes of a CPU core in bfloat16."""
 
     question = "q3"
 
@@ -190,14 +190,18 @@ class Learner:
         return first_not_finite({"generator": self.generator, "critic": self.critic, "average": self.average})
 
     def start_from(self, path: Path) -> None:
-        """Begin with a generator.pt or checkpoint: its generator, its critic if any. UserError if one does not fit."""
+        """Begin with a generator.pt or checkpoint: its generator, and its critic if one of the same norm is in it.
+
+        UserError if one does not fit.
+        """
         content = weights.load(path)
-        content = content.get("learner", content)  # of a checkpoint
+        made_with = content.get("options", content.get("origin", {}))  # of a checkpoint; of a generator.pt
+        content = content.get("learner", content)
         with understood(path, "no generator of these sizes", "name another by --initial-weights"):
             generator = content.get("average", content.get("generator"))
             weights.put_into(self.generator, generator)
             weights.put_into(self.average, generator)
-            if "critic" in content:
+            if "critic" in content and made_with.get("whiten", False) == self.options.whiten:
                 weights.put_into(self.critic, content["critic"])
 
     def state_dict(self) -> dict[str, Any]:

@@ -1,21 +1,21 @@
 """A norm for images in which brightness does not count most: the one that question 3's critic is held to slope 1 in.
 
-Of what tells two photographs apart in pixels nearly all is brightness and slow shading. A critic of slope 1 spreads its
-values most along these, even where samples and photographs no longer differ in them, and its gradient drowns in the
-noise of small batches. A Wasserstein distance may be had in any norm (Adler & Lunz 2018, arXiv 1806.06621); this one
+Of what tells two photographs of SVHN apart in pixels, two thirds is brightness. A critic of slope 1 spreads its values
+most along it, even where samples and photographs no longer differ in it, and its gradient drowns in the noise of small
+batches. A Wasserstein distance may be had in any norm (Adler & Lunz 2018, arXiv 1806.06621); this one
 evens out what the frequencies of an image contribute.
 """
 
 import torch
 
-FLOOR = 2.0  # coefficients smaller than this, those of fine detail, hardly count for more than others like them
+FLOOR = 2.0  # keeps far smaller coefficients, of noise and of the finest detail, from being blown up to the size of all
 
 
 class Whitening:
     """T x, linear: every cosine coefficient c of x divided by its size sqrt(E[c^2]) + FLOOR, and back to an image.
 
-    A coefficient belongs to a frequency down, one across, and one of the three axes along which colours vary most and
-    least. T is scaled such that E[||T x||^2] = E[||x||^2]; expectations are over the images it is made from.
+    A coefficient belongs to a frequency down, one across, and one of the three principal axes of
+    colour. T is scaled such that E[||T x||^2] = E[||x||^2]; expectations are over the images it is made from.
     """
 
     def __init__(self, images: torch.Tensor) -> None:

@@ -203,8 +203,10 @@ def test_critic_sees_whitened_images_in_training_and_at_checkpoints(tmp_path, mo
     assert learner.step()["wasserstein_estimate"] == 0
     assert seen == [8, 8, 8]  # x, y, then the generator's own
     with RunDirectory(tmp_path / "run") as run:
-        wgan.Checkpoint(run, learner, q3_samplers.in_blocks(q3_samplers.stand_in(500))).measure(1)
+        measured = wgan.Checkpoint(run, learner, q3_samplers.in_blocks(q3_samplers.stand_in(500))).measure(1)
     assert seen[3:] == [400, 50, 50]
+    blank = torch.zeros(8, 3, 32, 32)
+    assert measured["gradient_norm"] == pytest.approx(wgan.gradient_norm_between(learner.critic, blank, blank))
     plain = wgan.Learner(options(whiten=False), images)
     assert plain.shown(images) is images
 
@@ -235,6 +237,9 @@ def test_a_run_starts_from_the_networks_of_another(q3, tmp_path):
         assert same(learner.generator.state_dict(), first["average"])
         assert same(learner.average.state_dict(), first["average"])
         assert same(learner.critic.state_dict(), first["critic"]) == has_critic
+        learner = wgan.Learner(options(h_dim=2, z_dim=5, whiten=False), NO_IMAGES)
+        learner.start_from(tmp_path / "first" / name)
+        assert not same(learner.critic.state_dict(), first["critic"])  # that one is of another norm
     start = ("--initial-weights", tmp_path / "first" / "checkpoint.pt")
     assert q3("train", "--run-dir", tmp_path / "second", *TINY, *start, "--learning-rate", 1e-12)[0] == 0
     second = checkpoint(tmp_path / "second")
