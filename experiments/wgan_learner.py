@@ -60,7 +60,7 @@ class WGANOptions(Options):
     z_dim: int = option(100, "latent dimensions")
     h_dim: int = option(64, "channels of the widest layer of 16 x 16, in both networks")
     precision: str = option("float32", "of the networks' products in training", choices=("float32", "bfloat16"))
-    augment: bool = option(False, "show the critic shifted and recoloured images")
+    augment: bool = option(True, "show the critic shifted and recoloured images")
     whiten: bool = option(True, "measure slopes in a norm in which brightness does not count most")
     lazy_penalty: bool = option(True, "at one critic update a step, at the weight of them all")
     initial_weights: Path | None = option(None, "generator.pt or a checkpoint to start from", file_path)
@@ -75,6 +75,7 @@ HANDOUT = WGANOptions(
     critic_learning_rate=1e-4,
     schedule="constant",
     average_decay=0.0,
+    augment=False,
     whiten=False,
     lazy_penalty=False,
 )

@@ -59,7 +59,7 @@ WGAN = {
     "z_dim": (100, 100),
     "h_dim": (64, 64),
     "precision": ("float32", "float32"),
-    "augment": (False, False),
+    "augment": (True, False),
     "whiten": (True, False),
     "lazy_penalty": (True, False),
     "initial_weights": (None, None),

@@ -101,7 +101,7 @@ def test_each_step_moves_its_own_network_and_lowers_its_loss():
 def test_gradient_of_the_generator_step_is_the_plain_one():
     """Restricting backward to the generator changes nothing but the work done."""
     torch.manual_seed(0)
-    learner = wgan.Learner(options(whiten=False), NO_IMAGES)
+    learner = wgan.Learner(options(whiten=False, augment=False), NO_IMAGES)
     learner.set_rates(0)
     generator, critic, z = Generator(6, 4), ImageCritic(4), torch.randn(8, 6)
     generator.load_state_dict(learner.generator.state_dict())
@@ -179,7 +179,7 @@ def test_lazy_penalty_comes_once_a_step_at_the_weight_of_all(monkeypatch):
 
 
 def test_critic_sees_real_and_generated_images_changed_alike_and_the_generator_through_it(monkeypatch):
-    learner, changed = wgan.Learner(options(critic_updates=2, augment=True), q3_samplers.stand_in(50).images), []
+    learner, changed = wgan.Learner(options(critic_updates=2), q3_samplers.stand_in(50).images), []
     learner.set_rates(0)
     monkeypatch.setattr(wgan_learner, "augment", lambda images: changed.append(images.requires_grad) or 0 * images)
     before = copy.deepcopy(learner.generator.state_dict())
@@ -188,7 +188,7 @@ def test_critic_sees_real_and_generated_images_changed_alike_and_the_generator_t
     assert measured == 0  # blank images, real and generated, are all the same to a critic
     parameters = dict(learner.generator.named_parameters())
     assert all(torch.equal(parameters[name], before[name]) for name in parameters)  # and it gives no direction
-    plain = wgan.Learner(options(critic_updates=2), q3_samplers.stand_in(50).images)
+    plain = wgan.Learner(options(critic_updates=2, augment=False), q3_samplers.stand_in(50).images)
     plain.set_rates(0)
     assert plain.step()["wasserstein_estimate"] != 0
 
