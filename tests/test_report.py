@@ -83,6 +83,16 @@ def test_reference_has_what_the_page_shows():
     assert (reference["q1"]["dataset"], reference["q1"]["preset"]) == ("binarized-mnist", "tuned")
 
 
+def test_readme_and_report_quote_question_3_as_measured():
+    q3 = json.loads(report.REFERENCE.read_text())["q3"]
+    for document in ("README.md", "REPORT.md"):
+        text = (report.PROJECT / document).read_text(encoding="utf-8")
+        assert f"{q3['legible']:.3f}" in text and f"{q3['legible_of_training_images']:.3f}" in text
+        assert f"{q3['kernel_distance']:.1f}" in text and f"{q3['kernel_distance_of_training_images']:.1f}" in text
+        assert f"{q3['coverage']:.3f}" in text and f"{q3['coverage_of_training_images']:.3f}" in text
+    assert f"how many can be read: {q3['legible']:.0%}, of" in (report.PROJECT / "README.md").read_text(encoding="utf-8")
+
+
 def test_every_question_is_run_once_and_a_failure_stops(runs, monkeypatch, capsys):
     """Each command line is read by the parser of the question that it is for."""
     called = []
