@@ -2,8 +2,8 @@
 
 Of what tells two photographs of SVHN apart in pixels, two thirds is brightness. A critic of slope 1 spreads its values
 most along it, even where samples and photographs no longer differ in it, and its gradient drowns in the noise of small
-batches. A Wasserstein distance may be had in any norm (Adler & Lunz 2018, arXiv 1806.06621); this one
-evens out what the frequencies of an image contribute.
+batches. A Wasserstein distance may be had in any norm (Adler & Lunz 2018, arXiv 1806.06621); this one evens out what
+the frequencies of an image contribute.
 """
 
 import torch
@@ -14,8 +14,8 @@ FLOOR = 2.0  # keeps far smaller coefficients, of noise and of the finest detail
 class Whitening:
     """T x, linear: every cosine coefficient c of x divided by its size sqrt(E[c^2]) + FLOOR, and back to an image.
 
-    A coefficient belongs to a frequency down, one across, and one of the three principal axes of
-    colour. T is scaled such that E[||T x||^2] = E[||x||^2]; expectations are over the images it is made from.
+    A coefficient belongs to a frequency down, one across, and one of the three principal axes of colour. T is scaled
+    such that E[||T x||^2] = E[||x||^2]; expectations are over the images it is made from.
     """
 
     def __init__(self, images: torch.Tensor) -> None:

@@ -85,12 +85,14 @@ def test_reference_has_what_the_page_shows():
 
 def test_readme_and_report_quote_question_3_as_measured():
     q3 = json.loads(report.REFERENCE.read_text())["q3"]
-    for document in ("README.md", "REPORT.md"):
-        text = (report.PROJECT / document).read_text(encoding="utf-8")
-        assert f"{q3['legible']:.3f}" in text and f"{q3['legible_of_training_images']:.3f}" in text
-        assert f"{q3['kernel_distance']:.1f}" in text and f"{q3['kernel_distance_of_training_images']:.1f}" in text
-        assert f"{q3['coverage']:.3f}" in text and f"{q3['coverage_of_training_images']:.3f}" in text
-    assert f"how many can be read: {q3['legible']:.0%}, of" in (report.PROJECT / "README.md").read_text(encoding="utf-8")
+    readme, answer = ((report.PROJECT / name).read_text(encoding="utf-8") for name in ("README.md", "REPORT.md"))
+    assert f"how many can be read: {q3['legible']:.0%}, of" in readme
+    for name, digits in (("legible", 3), ("kernel_distance", 1), ("coverage", 3)):
+        measured, error, real, of_real = (
+            f"{q3[name + suffix]:.{digits}f}" for suffix in ("", "_stderr", "_of_training_images", "_stderr_of_training_images")
+        )
+        assert f" {measured} (real: {real})" in readme
+        assert f"| {measured} &plusmn; {error} | {real} &plusmn; {of_real} |" in answer
 
 
 def test_every_question_is_run_once_and_a_failure_stops(runs, monkeypatch, capsys):
