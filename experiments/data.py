@@ -84,7 +84,7 @@ def _fetch_one(name: str, known_hash: str, order: list[str], partial: Path) -> P
     for pause in (0, 1):  # each address is tried twice, unless it is slow
         time.sleep(pause)
         for address in [address for address in order if reasons.get(address) != SLOW]:
-            print(f"downloading {address}{name}", flush=True)
+            print(f"{'trying again:' if pause else 'downloading'} {address}{name}", flush=True)
             try:
                 path = _within_patience(address + name, known_hash, partial, name)
             except (requests.RequestException, ValueError) as error:

@@ -193,7 +193,7 @@ class Learner:
     def start_from(self, path: Path) -> None:
         """Begin with a generator.pt or checkpoint: its generator, and its critic if one of the same norm is in it.
 
-        UserError if one does not fit.
+        Otherwise a line says that the critic begins anew. UserError if a network does not fit.
         """
         content = weights.load(path)
         made_with = content.get("options", content.get("origin", {}))  # of a checkpoint; of a generator.pt
@@ -202,7 +202,11 @@ class Learner:
             generator = content.get("average", content.get("generator"))
             weights.put_into(self.generator, generator)
             weights.put_into(self.average, generator)
-            if "critic" in content and made_with.get("whiten", False) == self.options.whiten:
+            if "critic" not in content:
+                print(f"{path} holds no critic: a new one begins")
+            elif made_with.get("whiten", False) != self.options.whiten:
+                print(f"the critic in {path} is of another norm (see --whiten): a new one begins")
+            else:
                 weights.put_into(self.critic, content["critic"])
 
     def state_dict(self) -> dict[str, Any]:

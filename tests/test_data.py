@@ -70,7 +70,9 @@ def test_right_file_arrives(server, tmp_path, kind, capsys):
     fetch(tmp_path / "folder", HASHES, [server(kind)])
     assert (tmp_path / "folder" / "file").read_bytes() == CONTENT
     assert [path.name for path in (tmp_path / "folder").iterdir()] == ["file"]
-    assert f"file served by {server(kind)}" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert f"file served by {server(kind)}" in out
+    assert ("trying again: " in out) == (kind == "recovers")
     assert Handler.pauses == ([0, 1] if kind == "recovers" else [0])  # a server is given a second to recover
 
 

@@ -227,19 +227,22 @@ def test_overfitting_is_the_share_that_the_critic_knows_by_heart(tmp_path, monke
     assert measured["legible"] == 0
 
 
-def test_a_run_starts_from_the_networks_of_another(q3, tmp_path):
+def test_a_run_starts_from_the_networks_of_another(q3, tmp_path, capsys):
     assert q3("train", "--run-dir", tmp_path / "first", *TINY)[0] == 0
     first = checkpoint(tmp_path / "first")
     torch.save({"generator": first["average"], "origin": {}}, tmp_path / "first" / "alone.pt")
     for name, has_critic in (("checkpoint.pt", True), ("generator.pt", True), ("alone.pt", False)):
         learner = wgan.Learner(options(h_dim=2, z_dim=5), NO_IMAGES)
+        capsys.readouterr()
         learner.start_from(tmp_path / "first" / name)
+        assert ("holds no critic" in capsys.readouterr().out) != has_critic
         assert same(learner.generator.state_dict(), first["average"])
         assert same(learner.average.state_dict(), first["average"])
         assert same(learner.critic.state_dict(), first["critic"]) == has_critic
         learner = wgan.Learner(options(h_dim=2, z_dim=5, whiten=False), NO_IMAGES)
         learner.start_from(tmp_path / "first" / name)
         assert not same(learner.critic.state_dict(), first["critic"])  # that one is of another norm
+        assert ("another norm" in capsys.readouterr().out) == has_critic
     start = ("--initial-weights", tmp_path / "first" / "checkpoint.pt")
     assert q3("train", "--run-dir", tmp_path / "second", *TINY, *start, "--learning-rate", 1e-12)[0] == 0
     second = checkpoint(tmp_path / "second")
