@@ -81,8 +81,10 @@ def perturbations(
     for (kind, which), colour in zip(strongest.items(), (ACCENT, INK)):
         points = moved.colour[which].tolist(), moved.digit[which].tolist()
         right.scatter(*points, s=28, color=colour, label=f"change the {kind} most")
-        for x, y, dimension in zip(*points, which):
-            right.annotate(f" {dimension}", (x, y), fontsize=8, color=colour)
+    for rank, dimension in enumerate(sorted(set(names), key=lambda dimension: moved.colour[dimension].item())):
+        place = (moved.colour[dimension].item(), moved.digit[dimension].item())
+        aside = ((9, 0), (0, 8), (-9, 0), (0, -8))[rank % 4]  # so that the names of neighbours do not meet
+        right.annotate(str(dimension), place, aside, textcoords="offset points", ha="center", va="center", fontsize=8)
     right.set(
         xlabel=f"RMS change of the mean colour (moved by {steps[-1]:+.2g})",
         ylabel="share of images that change their digit",
