@@ -2,7 +2,7 @@
 
 Trained at rates that stay high, a generator circles around what it is on the way to, and so does its running average,
 slowly. Of runs that went on from the same weights with other seeds, the mean of the weights is nearer to it than any of
-them: a model soup (Wortsman et al. 2022, arXiv 2203.05482). Of generators that were not, the mean draws noise.
+them: a model soup (Wortsman et al. 2022, arXiv 2203.05482). Of two from different starts it is worse than either.
 """
 
 if __name__ == "__main__":
