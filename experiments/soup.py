@@ -31,10 +31,9 @@ def average(generators: Sequence[Generator]) -> Generator:
 
     What its batch normalisation divides by is measured anew, on latents: the mean of weights has statistics of its own.
     """
-    states = [generator.state_dict() for generator in generators]
     mean = Generator(generators[0].z_dim, generators[0].h_dim)
-    for name, values in mean.state_dict().items():
-        values.copy_(torch.stack([state[name].double() for state in states]).mean(0))
+    for weight, *same in zip(mean.parameters(), *(generator.parameters() for generator in generators)):
+        weight.copy_(torch.stack(same).double().mean(0))
     update_bn(exploration.latents(mean, BATCHES, BATCH, seed=0), mean)
     return mean.eval()
 
@@ -48,8 +47,8 @@ def common(origins: Sequence[dict]) -> dict:
 def soup(paths: list[Path], out: Path) -> None:
     """Write the average of the generators in these files, with the first one's critic, in half precision.
 
-    Its origin is what theirs have in common, and "average_of". UserError if a file holds no generator, or one of other
-    sizes.
+    Its origin is what theirs have in common, "average_of", and the critic's norm. UserError if a file holds no
+    generator, or one of other sizes.
     """
     generators, origins = zip(*map(weights.load_generator, paths))
     for path, generator in zip(paths, generators):
@@ -62,7 +61,8 @@ def soup(paths: list[Path], out: Path) -> None:
             weights.put_into(networks["critic"], content["critic"])
     with cannot(f"write {out}"):
         out.parent.mkdir(parents=True, exist_ok=True)
-    weights.save(out, networks, common(origins) | {"average_of": [str(path) for path in paths]}, torch.float16)
+    origin = common(origins) | {"average_of": [str(path) for path in paths], "whiten": origins[0].get("whiten", False)}
+    weights.save(out, networks, origin, torch.float16)
 
 
 def _main(argv: list[str] | None) -> None:
