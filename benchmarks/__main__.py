@@ -59,4 +59,4 @@ def _main(argv: list[str] | None) -> None:
 
 if __name__ == "__main__":
     torch.manual_seed(0)
-    raise SystemExit(command(_main))
+    raise SystemExit(command(_main, resumes=False))

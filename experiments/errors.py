@@ -17,8 +17,11 @@ class UserError(Exception):
     """Something that the user can mend, in one line: what, where, what to do."""
 
 
-def command(main: Callable[[list[str] | None], None], argv: list[str] | None = None) -> int:
-    """Run main(argv) as a command: a UserError becomes one line and exit code 2, Ctrl-C one line and exit code 130."""
+def command(main: Callable[[list[str] | None], None], argv: list[str] | None = None, *, resumes: bool = True) -> int:
+    """Run main(argv) as a command: a UserError becomes one line and exit code 2, Ctrl-C one line and exit code 130.
+
+    resumes: whether it knows --resume, which these lines then name.
+    """
     _prepare_streams()
     try:
         interrupt.raise_again()
@@ -26,7 +29,8 @@ def command(main: Callable[[list[str] | None], None], argv: list[str] | None = N
         sys.stdout.flush()
     except BrokenPipeError:  # such as `| head -1`
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115 (for what Python writes at its end)
-        print("error: what reads the output has ended, so the run stops here; --resume goes on with it", file=sys.stderr)
+        go_on = "; --resume goes on with it" if resumes else ""
+        print(f"error: what reads the output has ended, so the run stops here{go_on}", file=sys.stderr)
         return 2
     except UserError as error:
         print("error:", " ".join(str(error).splitlines()), file=sys.stderr)
@@ -40,7 +44,8 @@ def command(main: Callable[[list[str] | None], None], argv: list[str] | None = N
         print("error: the memory does not suffice for these sizes; name smaller ones", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("interrupted; the same command with --resume goes on from the last checkpoint", file=sys.stderr)
+        go_on = "; the same command with --resume goes on from the last checkpoint" if resumes else ""
+        print(f"interrupted{go_on}", file=sys.stderr)
         return 130
     return 0
 

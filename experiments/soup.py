@@ -75,4 +75,4 @@ def _main(argv: list[str] | None) -> None:
 
 
 if __name__ == "__main__":
-    raise SystemExit(command(_main))
+    raise SystemExit(command(_main, resumes=False))

@@ -11,6 +11,7 @@ import contextlib
 import html
 import json
 import string
+import sys
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -166,6 +167,8 @@ def main(argv: list[str] | None = None) -> int:
         print(f"\n== Question {title}; about {max(left, 1):.0f} min left in all", flush=True)
         where = ["--data-dir", str(arguments.data_dir), "--run-dir", str(runs / folder)]
         if code := part([*more, *where]):
+            if code == 130:
+                print("make report names --resume itself: run it again", file=sys.stderr)
             return code
         done += minutes
     page = runs / "report" / "index.html"

@@ -140,6 +140,8 @@ def test_command_prints_errors_in_one_line(capsys):
     assert capsys.readouterr().err == "error: x is missing; look for it\n"
     assert command(interrupt) == 130
     assert capsys.readouterr().err.count("\n") == 1
+    assert command(interrupt, resumes=False) == 130
+    assert capsys.readouterr().err == "interrupted\n"
 
 
 @pytest.mark.parametrize("shape", [(10**18,), (10**10, 10**10)])

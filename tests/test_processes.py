@@ -53,15 +53,17 @@ def test_stream_of_another_encoding_shows_what_it_can(monkeypatch, encoding):
     assert streams["stderr"].buffer.getvalue().decode(encoding) == "error: \\u540d\\u524d is missing; look for it\n"
 
 
-def test_reader_that_has_ended_is_one_line(monkeypatch, capsys):
+@pytest.mark.parametrize("resumes", [True, False])
+def test_reader_that_has_ended_is_one_line(monkeypatch, capsys, resumes):
     """As in `| head -1`."""
     reader, writer = os.pipe()
     os.close(reader)
     monkeypatch.setattr(sys, "stdout", open(writer, "w"))  # noqa: SIM115 (command replaces it)
-    assert command(say) == 2
+    assert command(say, resumes=resumes) == 2
     err = capsys.readouterr().err
     assert err.startswith("error: what reads the output has ended")
     assert err.count("\n") == 1
+    assert ("--resume" in err) is resumes
 
 
 @pytest.mark.parametrize(

@@ -140,6 +140,10 @@ def test_every_question_is_run_once_and_a_failure_stops(runs, monkeypatch, capsy
     monkeypatch.setattr(divergences, "main", question("q2", presets["q2"], 2))
     assert report.main(["--runs", str(runs)]) == 2
     assert [name for name, _ in called] == ["q1", "q2"]
+    assert capsys.readouterr().err == ""
+    monkeypatch.setattr(vae, "main", question("q1", presets["q1"], 130))
+    assert report.main(["--runs", str(runs)]) == 130
+    assert capsys.readouterr().err == "make report names --resume itself: run it again\n"
 
 
 def test_command_takes_a_positive_number_of_steps(capsys):
