@@ -127,6 +127,10 @@ class Options:
         (field,) = fields(self, "length")
         return field.name.removesuffix("s"), getattr(self, field.name)
 
+    def bound_to_length(self, done: int, length: int) -> bool:
+        """Whether the learning rates of the first `done` units depended on how long the run was to be, `length`."""
+        return self.schedule == "cosine"
+
 
 def fields(options: Options, *scopes: str) -> list[dataclasses.Field]:
     return [field for field in dataclasses.fields(options) if field.metadata["scope"] in scopes]

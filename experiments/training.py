@@ -101,10 +101,10 @@ def _restore(
         if not 0 < done <= length:
             raise ValueError(f"it is {done} {unit}s long, and options.json beside it says {length}")
     print(f"resuming after {unit.replace('_', ' ')} {done} of {length}", flush=True)
-    if before < length and options.schedule == "cosine":
+    if before < length and options.bound_to_length(done, before):
         print(
-            f"made longer, from {before} to {length}: the learning rate goes on where a cosine over {length} stands, higher "
-            f"than it was, so this is not the run that {length} from the start would have been",
+            f"made longer, from {before} to {length}: the learning rate goes on where the schedule over {length} stands, "
+            f"higher than it was, so this is not the run that {length} from the start would have been",
             flush=True,
         )
     return done, seconds

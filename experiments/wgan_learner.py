@@ -14,7 +14,7 @@ from experiments import weights
 from experiments.augmentation import augment
 from experiments.cuda_graph import cuda_graph, recorded
 from experiments.errors import UserError, understood
-from experiments.options import Options, file_path, fraction, option
+from experiments.options import Options, file_path, fraction, option, whole_number
 from experiments.training import (
     adam,
     average_decay_at,
@@ -64,6 +64,10 @@ class WGANOptions(Options):
     whiten: bool = option(True, "measure slopes in a norm in which brightness does not count most")
     lazy_penalty: bool = option(True, "at one critic update a step, at the weight of them all")
     initial_weights: Path | None = option(None, "generator.pt or a checkpoint to start from", file_path)
+    cooldown: int = option(0, "last generator steps, over which the rates go down to 0 in a straight line", whole_number)
+
+    def bound_to_length(self, done: int, length: int) -> bool:
+        return super().bound_to_length(done, length) or done > length - self.cooldown
 
 
 HANDOUT = WGANOptions(
@@ -127,11 +131,13 @@ class Learner:
     def set_rates(self, step: int) -> None:
         """Put the learning rates and the average's decay where step >= 0 wants them."""
         options = self.options
+        cooled = min(1.0, (options.generator_steps - step) / options.cooldown) if options.cooldown else 1.0
         for optimizer, rate in (
             (self.generator_optimizer, options.learning_rate),
             (self.critic_optimizer, options.critic_learning_rate),
         ):
-            set_learning_rate(optimizer, learning_rate_at(step, options.generator_steps, rate, options.schedule))
+            scheduled = learning_rate_at(step, options.generator_steps, rate, options.schedule)
+            set_learning_rate(optimizer, cooled * scheduled)
         self.decay.fill_(average_decay_at(step, options.average_decay))
 
     def step(self) -> dict[str, torch.Tensor]:

@@ -18,6 +18,7 @@ import q3_samplers
 from experiments import exploration, wgan, wgan_learner
 from experiments import weights as files
 from experiments.run import RunDirectory
+from experiments.training import learning_rate_at
 from experiments.whitening import Whitening
 from model import Generator, ImageCritic
 from q3_solution import critic_loss, generator_loss
@@ -151,6 +152,28 @@ def test_average_follows_the_generator_by_its_decay():
         torch.testing.assert_close(average[name], 0.9 * before[name] + 0.1 * now[name])
     plain = wgan.Learner(options(average_decay=0.0), NO_IMAGES)
     assert plain.average is plain.generator
+
+
+@pytest.mark.parametrize(
+    ("cooldown", "shares"), [(0, [1] * 6), (3, [1, 1, 1, 1, 2 / 3, 1 / 3]), (6, [1, 5 / 6, 4 / 6, 3 / 6, 2 / 6, 1 / 6])]
+)
+def test_cooldown_ends_either_schedule_in_a_straight_line(cooldown, shares):
+    for schedule in ("constant", "cosine"):
+        asked = options(generator_steps=6, cooldown=cooldown, schedule=schedule, learning_rate=0.1, critic_learning_rate=0.2)
+        learner = wgan.Learner(asked, NO_IMAGES)
+        for step, share in enumerate(shares):
+            learner.set_rates(step)
+            for optimizer, rate in ((learner.generator_optimizer, 0.1), (learner.critic_optimizer, 0.2)):
+                scheduled = learning_rate_at(step, 6, rate, schedule)
+                assert float(optimizer.param_groups[0]["lr"]) == pytest.approx(share * scheduled)
+
+
+def test_run_is_bound_to_its_length_once_its_cooldown_has_begun():
+    """Until then a run made longer is the longer run."""
+    constant = options(schedule="constant", cooldown=3)
+    assert [constant.bound_to_length(done, 6) for done in range(1, 7)] == [False, False, False, True, True, True]
+    assert not replace(constant, cooldown=0).bound_to_length(6, 6)
+    assert replace(constant, schedule="cosine").bound_to_length(1, 6)
 
 
 def test_training_brings_the_generator_nearer_to_the_images():
