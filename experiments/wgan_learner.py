@@ -67,7 +67,7 @@ class WGANOptions(Options):
     cooldown: int = option(0, "last generator steps, over which the rates go down to 0 in a straight line", whole_number)
 
     def bound_to_length(self, done: int, length: int) -> bool:
-        return super().bound_to_length(done, length) or done > length - self.cooldown
+        return super().bound_to_length(done, length) or length - (done - 1) < self.cooldown
 
 
 HANDOUT = WGANOptions(
