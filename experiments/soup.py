@@ -1,8 +1,9 @@
 """`python -m experiments.soup A B ... --out C`: one generator out of several that were trained from the same start.
 
 Trained at rates that stay high, a generator circles around what it is on the way to, and so does its running average,
-slowly. Of runs that went on from the same weights with other seeds, the mean of the weights is nearer to it than any of
-them: a model soup (Wortsman et al. 2022, arXiv 2203.05482). Of two from different starts it is worse than either.
+slowly. Of runs that went on from the same weights with other settings or seeds, the mean of the weights is nearer to it
+than any of them: a model soup (Wortsman et al. 2022, arXiv 2203.05482). Of two from different starts it is worse than
+either.
 """
 
 if __name__ == "__main__":

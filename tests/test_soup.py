@@ -1,5 +1,8 @@
 """The average of generators: means of weights, statistics of its own, and a file that everything else reads."""
 
+import runpy
+import sys
+
 import pytest
 import torch
 
@@ -75,3 +78,15 @@ def test_generators_of_other_sizes_are_one_line(tmp_path, capsys, sizes):
     assert soup.command(soup._main, [str(first), str(second), "--out", str(tmp_path / "soup.pt")]) == 2
     assert "second.pt is of other sizes" in capsys.readouterr().err
     assert not (tmp_path / "soup.pt").exists()
+
+
+@pytest.mark.filterwarnings("ignore:'.*' found in sys.modules")
+def test_interrupted_it_speaks_of_no_option_that_it_lacks(monkeypatch, capsys):
+    def interrupted(path):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(weights, "load_generator", interrupted)
+    monkeypatch.setattr(sys, "argv", ["experiments.soup", "a.pt", "--out", "b.pt"])
+    with pytest.raises(SystemExit) as stop:
+        runpy.run_module("experiments.soup", run_name="__main__", alter_sys=True)
+    assert (stop.value.code, capsys.readouterr().err) == (130, "interrupted\n")

@@ -428,7 +428,16 @@ def test_a_longer_run_at_a_constant_rate_is_the_longer_run_to_the_bit(q3, tmp_pa
     code, out, err = q3("train", "--run-dir", tmp_path / "run", "--resume", "--generator-steps", 8)
     assert (code, err) == (0, "")
     assert "resuming after generator step 4 of 8" in out
+    assert "made longer" not in out
     assert same(checkpoint(tmp_path / "whole"), checkpoint(tmp_path / "run"))
+
+
+def test_a_longer_run_after_a_cooldown_says_that_it_is_not_the_longer_run(q3, tmp_path):
+    cooled = (*TINY, "--schedule", "constant", "--generator-steps", 4, "--cooldown", 2)
+    assert q3("train", "--run-dir", tmp_path / "run", *cooled)[0] == 0
+    code, out, _ = q3("train", "--run-dir", tmp_path / "run", "--resume", "--generator-steps", 8)
+    assert code == 0
+    assert "made longer, from 4 to 8" in out
 
 
 def test_evaluating_their_generator_leaves_the_own_figures_and_metrics_alone(q3, tmp_path):
