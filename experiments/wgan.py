@@ -17,7 +17,8 @@ from experiments.options import UserError, command, described, fields, flag, new
 from experiments.run import RunDirectory
 from experiments.training import choose_device, fit
 from experiments.wgan_evaluation import IMAGES_SHOWN, evaluate
-from experiments.wgan_learner import PRESETS, Learner, WGANOptions, check_initial_weights
+from experiments.wgan_learner import Learner
+from experiments.wgan_options import PRESETS, WGANOptions, check_weights
 from q2_solution import gradient_norm
 
 GENERATOR = "generator.pt"  # what a run has to share: to draw from, and to train further by --initial-weights
@@ -177,16 +178,14 @@ def _main(argv: list[str] | None) -> None:
         if options is None:
             blocks = load_blocks(asked)
             check_size(blocks)
-            check_initial_weights(asked)
+            check_weights(asked)
             dataset = q3_samplers.STAND_IN if blocks.train.name == q3_samplers.STAND_IN else "svhn"
             options = replace(asked, dataset=dataset, dataset_digest=blocks.train.digest)
             run.begin(options, device)
         else:
             blocks = blocks_of_run(options)
             if could_be_on_published(options, asked):
-                print(
-                    f"{run.folder} is on {options.dataset}; SVHN is there now: without --resume a run on it starts", flush=True
-                )
+                print(f"{run.folder} is on {options.dataset}; SVHN is there: without --resume a run on it starts", flush=True)
         print(
             f"{blocks.train.name} ({len(blocks.train.images):,} images to train on), preset {options.preset}, "
             f"seed {options.seed}, on {device}, recorded in {run.folder}",

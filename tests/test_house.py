@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from experiments import divergences, vae, vae_evaluation, vae_learner, wgan, wgan_learner
+from experiments import divergences, vae, vae_evaluation, vae_learner, wgan, wgan_learner, wgan_options
 from experiments.options import Options, parse
 from report import __main__ as report
 
@@ -49,7 +49,7 @@ PRESETS = {
 SOURCES = {
     "q1_solution.py": [vae, vae_evaluation, vae_learner],
     "q2_solution.py": [divergences],
-    "q3_solution.py": [wgan, wgan_learner],
+    "q3_solution.py": [wgan, wgan_learner, wgan_options],
 }
 SHARED = {field.name for field in dataclasses.fields(Options)}
 
@@ -65,7 +65,7 @@ def test_every_option_is_read(script):
 
 
 SHARED_ROOMS = ("options", "run", "training", "cuda_graph", "data", "figures", "measures", "likelihood", "exploration")
-EXPERIMENTS = {"vae", "vae_learner", "vae_evaluation", "divergences", "wgan", "wgan_learner", "wgan_evaluation"}
+EXPERIMENTS = {"vae", "vae_learner", "vae_evaluation", "divergences", "wgan", "wgan_learner", "wgan_options", "wgan_evaluation"}
 
 
 def imported(path):

@@ -20,8 +20,8 @@ from experiments import weights as files
 from experiments.run import RunDirectory
 from experiments.training import learning_rate_at
 from experiments.whitening import Whitening
-from model import Generator, ImageCritic
-from q3_solution import critic_loss, generator_loss
+from model import DigitClassifier, Generator, ImageCritic
+from q3_solution import CriticLoss, critic_loss, generator_loss
 from report.__main__ import FIGURES
 
 TINY = ("--h-dim", 2, "--z-dim", 5, "--batch-size", 4, "--generator-steps", 8, "--log-every", 2)
@@ -132,7 +132,7 @@ def test_bfloat16_changes_the_losses_little_and_the_weights_kind_not_at_all(prec
 
 def test_every_critic_update_has_fresh_images_and_fresh_noise(monkeypatch):
     learner, seen = wgan.Learner(options(critic_updates=3), q3_samplers.stand_in(50).images), []
-    monkeypatch.setattr(learner, "critic_step", lambda x, z, _: seen.append((x, z)) or torch.zeros(2))
+    monkeypatch.setattr(learner, "critic_step", lambda x, z, _: seen.append((x, z)) or [CriticLoss(*torch.zeros(3))])
     monkeypatch.setattr(learner, "generator_step", lambda z: seen.append((z, z)) or torch.zeros(()))
     learner.step()
     assert len(seen) == 4
@@ -192,11 +192,11 @@ def test_training_brings_the_generator_nearer_to_the_images():
 
 
 def test_lazy_penalty_comes_once_a_step_at_the_weight_of_all(monkeypatch):
-    weights = {}
+    weights, losses = {}, [CriticLoss(*torch.ones(3))]
     for lazy in (False, True):
         learner = wgan.Learner(options(critic_updates=3, lazy_penalty=lazy), q3_samplers.stand_in(50).images)
         weights[lazy] = []
-        monkeypatch.setattr(learner, "critic_step", lambda *given, lazy=lazy: weights[lazy].append(given[2]) or torch.ones(2))
+        monkeypatch.setattr(learner, "critic_step", lambda *given, lazy=lazy: weights[lazy].append(given[2]) or losses)
         assert [*learner.step().values()][:2] == [1, 1]
     assert weights == {False: [10, 10, 10], True: [30, 0, 0]}
 
@@ -232,6 +232,60 @@ def test_critic_sees_whitened_images_in_training_and_at_checkpoints(tmp_path, mo
     assert measured["gradient_norm"] == pytest.approx(wgan.gradient_norm_between(learner.critic, blank, blank))
     plain = wgan.Learner(options(whiten=False), images)
     assert plain.shown(images) is images
+
+
+@pytest.fixture
+def guide(tmp_path):
+    torch.manual_seed(5)
+    files.save(tmp_path / "guide.pt", {"classifier": DigitClassifier()}, {})
+    return tmp_path / "guide.pt"
+
+
+def test_both_critics_train_on_what_they_see_and_the_generator_faces_their_sum(guide):
+    torch.manual_seed(0)
+    learner = wgan.Learner(options(guide=guide, augment=False), q3_samplers.stand_in(50).images)
+    learner.set_rates(0)
+    critics = [(ImageCritic(4), learner.shown, 1.0), (ImageCritic(4), learner.digit_view, 6.0)]
+    generator, x, z = Generator(6, 4), q3_samplers.scale(q3_samplers.stand_in(8).images), torch.randn(8, 6)
+    generator.load_state_dict(learner.generator.state_dict())
+    for (critic, _, _), mine in zip(critics, (learner.critic, learner.digit_critic)):
+        critic.load_state_dict(mine.state_dict())
+    sum(-weight * critic(view(generator(z))).mean() for critic, view, weight in critics).backward()
+    learner.generator_step(z)
+    for mine, plain in zip(learner.generator.parameters(), generator.parameters()):
+        torch.testing.assert_close(mine.grad, plain.grad, rtol=1e-3, atol=1e-5)
+
+    with torch.no_grad():
+        y = copy.deepcopy(learner.generator)(z)
+    losses = learner.critic_step(x, z, 0.0)
+    for (critic, view, _), mine, loss in zip(critics, (learner.critic, learner.digit_critic), losses, strict=True):
+        with torch.no_grad():
+            before, after = ((f(view(x)).mean() - f(view(y)).mean()).item() for f in (critic, mine))
+        assert loss.wasserstein_estimate.item() == pytest.approx(before, abs=1e-5)
+        assert after > before
+
+
+def test_a_run_with_a_guide_resumes_to_the_bit(q3, guide, tmp_path):
+    asked = (*TINY, "--guide", guide, "--schedule", "constant")
+    assert q3("train", "--run-dir", tmp_path / "whole", *asked)[0] == 0
+    assert q3("train", "--run-dir", tmp_path / "parts", *asked, "--generator-steps", 4)[0] == 0
+    assert q3("train", "--run-dir", tmp_path / "parts", "--resume", "--generator-steps", 8)[0] == 0
+    whole, parts = (checkpoint(tmp_path / name) for name in ("whole", "parts"))
+    assert "digit_critic" in whole
+    assert same(whole, parts)
+    assert all(abs(entry["digit_wasserstein_estimate"]) < 100 for entry in RunDirectory(tmp_path / "whole").read_log())
+
+
+def test_the_judge_is_no_guide_and_neither_is_a_generator(q3, guide, tmp_path):
+    for path, word in ((files.CLASSIFIER, "judges"), (files.GENERATOR, "classifier"), (tmp_path / "none.pt", "missing")):
+        code, _, err = q3("train", "--run-dir", tmp_path / "run", *TINY, "--guide", path)
+        assert (code, err.count("\n")) == (2, 1)
+        assert word in err
+        assert not (tmp_path / "run" / "options.json").exists()
+
+
+def test_a_learner_without_a_guide_has_one_critic():
+    assert len([*wgan.Learner(options(), NO_IMAGES).opponents()]) == 1
 
 
 def test_overfitting_is_the_share_that_the_critic_knows_by_heart(tmp_path, monkeypatch):
