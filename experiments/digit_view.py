@@ -43,8 +43,8 @@ def principal_channels(h: torch.Tensor, count: int) -> torch.Tensor:
 
     The same on every machine but for rounding: an eigenvector has its largest entry above 0.
     """
-    covariance = h.double().T.cpu() @ h.double().cpu() / len(h)
-    values, vectors = (part.flip(-1)[..., :count] for part in torch.linalg.eigh(covariance))
+    exact = h.double().cpu()
+    values, vectors = (part.flip(-1)[..., :count] for part in torch.linalg.eigh(exact.T @ exact / len(h)))
     sizes = values.clamp_min(0).sqrt()
     signs = vectors.gather(0, vectors.abs().argmax(0, keepdim=True)).sign()
     return (signs * vectors / (sizes + FLOOR * sizes[0])).to(h)
