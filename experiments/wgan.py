@@ -18,7 +18,7 @@ from experiments.run import RunDirectory
 from experiments.training import choose_device, fit
 from experiments.wgan_evaluation import IMAGES_SHOWN, evaluate
 from experiments.wgan_learner import Learner
-from experiments.wgan_options import PRESETS, WGANOptions, check_weights
+from experiments.wgan_options import PRESETS, WGANOptions, check
 from q2_solution import gradient_norm
 
 GENERATOR = "generator.pt"  # what a run has to share: to draw from, and to train further by --initial-weights
@@ -178,7 +178,7 @@ def _main(argv: list[str] | None) -> None:
         if options is None:
             blocks = load_blocks(asked)
             check_size(blocks)
-            check_weights(asked)
+            check(asked)
             dataset = q3_samplers.STAND_IN if blocks.train.name == q3_samplers.STAND_IN else "svhn"
             options = replace(asked, dataset=dataset, dataset_digest=blocks.train.digest)
             run.begin(options, device)

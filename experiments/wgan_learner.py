@@ -59,7 +59,7 @@ class Learner:
             self.digit_view = DigitView(guide, q3_samplers.scale(q3_samplers.spread(images, MEASURED)))
             self.digit_critic = ImageCritic(options.h_dim).to(**layout)
             self.digit_critic_optimizer = adam(self.digit_critic, options.beta1, options.beta2)
-            self.parts += ["digit_critic", "digit_critic_optimizer"]
+            self.parts += ["digit_view", "digit_critic", "digit_critic_optimizer"]
         self.decay = torch.zeros((), device=device, dtype=torch.float64)
         self._step: Callable[[], dict[str, torch.Tensor]] | None = None
 

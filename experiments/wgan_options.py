@@ -67,8 +67,10 @@ HANDOUT = WGANOptions(
 PRESETS = {"tuned": WGANOptions(), "handout": HANDOUT}
 
 
-def check_weights(options: WGANOptions) -> None:
-    """UserError if the guide or the weights to start from cannot be read, or these are of the run to be moved aside."""
+def check(options: WGANOptions) -> None:
+    """UserError if no run can begin so: weights that cannot be read or are about to be moved, too long a cooldown."""
+    if options.cooldown > options.generator_steps:
+        raise UserError(f"--cooldown {options.cooldown} is more than the {options.generator_steps} of --generator-steps")
     if options.guide is not None:
         load_guide(options.guide)
     if (path := options.initial_weights) is not None:
