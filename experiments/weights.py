@@ -15,7 +15,8 @@ from model import DigitClassifier, Generator
 
 PRETRAINED = Path(__file__).parents[1] / "data" / "pretrained"
 GENERATOR = PRETRAINED / "generator.pt"
-CLASSIFIER = PRETRAINED / "classifier.pt"
+CLASSIFIER = PRETRAINED / "classifier.pt"  # judges
+GUIDE = PRETRAINED / "guide.pt"  # of the same kind; what the second critic looks through
 LARGEST = 10_000  # of both sizes of a generator
 
 
@@ -84,9 +85,12 @@ def _is_plain(value: object) -> bool:
     return text(value) is not None if isinstance(value, str) else value is None or isinstance(value, (int, float, list))
 
 
-def load_classifier(path: Path = CLASSIFIER) -> tuple[DigitClassifier, dict]:
-    """The classifier, in evaluation mode, and its origin. UserError if the file is missing or damaged."""
-    remedy = "python -m experiments.classifier makes it anew"
+def load_classifier(path: Path = CLASSIFIER, seed: int = 0) -> tuple[DigitClassifier, dict]:
+    """A classifier, in evaluation mode, and its origin. UserError if the file is missing or damaged.
+
+    seed: what the command that makes such a file anew is to be called with.
+    """
+    remedy = f"python -m experiments.classifier --seed {seed} makes it anew"
     try:
         with understood(path, "damaged or no such classifier", remedy):
             content = load_plain(path)

@@ -54,9 +54,8 @@ class Learner:
         self.critic_optimizer = adam(self.critic, options.beta1, options.beta2)
         self.parts = ["generator", "critic", "average", "generator_optimizer", "critic_optimizer"]
         self.whitening = Whitening(q3_samplers.scale(q3_samplers.spread(images, MEASURED))) if options.whiten else None
-        if options.guide is not None:
-            guide = load_guide(options.guide).to(device)
-            self.digit_view = DigitView(guide, q3_samplers.scale(q3_samplers.spread(images, MEASURED)))
+        if options.guide:
+            self.digit_view = DigitView(load_guide().to(device), q3_samplers.scale(q3_samplers.spread(images, MEASURED)))
             self.digit_critic = ImageCritic(options.h_dim).to(**layout)
             self.digit_critic_optimizer = adam(self.digit_critic, options.beta1, options.beta2)
             self.parts += ["digit_view", "digit_critic", "digit_critic_optimizer"]
@@ -66,7 +65,7 @@ class Learner:
     def opponents(self) -> Iterator[Opponent]:
         """The critic, and with --guide the one that sees digits; the generator faces the sum of what they find."""
         yield Opponent(self.critic, self.critic_optimizer, self.shown, 1.0)
-        if self.options.guide is not None:
+        if self.options.guide:
             yield Opponent(self.digit_critic, self.digit_critic_optimizer, self.digit_view, DIGITS)
 
     def noise(self) -> torch.Tensor:

@@ -13,7 +13,7 @@ from model import DigitClassifier
 
 @dataclass(frozen=True)
 class WGANOptions(Options):
-    """What question 3 can be asked for; the defaults are the tuned preset, 90 minutes of a CPU core in bfloat16."""
+    """What question 3 can be asked for; the defaults are the tuned preset, 7 hours of a CPU core."""
 
     question = "q3"
 
@@ -43,7 +43,7 @@ class WGANOptions(Options):
     augment: bool = option(True, "show the critic shifted and recoloured images")
     whiten: bool = option(True, "measure slopes in a norm in which brightness does not count most")
     lazy_penalty: bool = option(True, "at one critic update a step, at the weight of them all")
-    guide: Path | None = option(None, "classifier.pt, not the judge, on whose features a second critic looks", file_path)
+    guide: bool = option(True, "have a second critic look on the features of a classifier of digits")
     initial_weights: Path | None = option(None, "generator.pt or a checkpoint to start from", file_path)
     cooldown: int = option(0, "last generator steps, over which the rates go down to 0 in a straight line", whole_number)
 
@@ -63,6 +63,7 @@ HANDOUT = WGANOptions(
     augment=False,
     whiten=False,
     lazy_penalty=False,
+    guide=False,
 )
 PRESETS = {"tuned": WGANOptions(), "handout": HANDOUT}
 
@@ -71,19 +72,19 @@ def check(options: WGANOptions) -> None:
     """UserError if no run can begin so: weights that cannot be read or are about to be moved, too long a cooldown."""
     if options.cooldown > options.generator_steps:
         raise UserError(f"--cooldown {options.cooldown} is more than the {options.generator_steps} of --generator-steps")
-    if options.guide is not None:
-        load_guide(options.guide)
+    if options.guide:
+        load_guide()
     if (path := options.initial_weights) is not None:
         weights.load(path)
         if path.resolve().parent == options.run_dir.resolve():
             raise UserError(f"{path} is of the run in {options.run_dir}, which a new one there moves; name another --run-dir")
 
 
-def load_guide(path: Path) -> DigitClassifier:
+def load_guide() -> DigitClassifier:
     """The classifier of --guide. UserError if it is none, or the judge: what is aimed at would measure itself."""
-    guide, _ = weights.load_classifier(path)
+    guide, _ = weights.load_classifier(weights.GUIDE, seed=1)
     judge, _ = weights.load_classifier()
     if torch.equal(guide.digit.weight, judge.digit.weight):
-        remedy = "train one by python -m experiments.classifier --seed 1"
-        raise UserError(f"{path} is the classifier that judges the samples, which is not to be aimed at; {remedy}")
+        judges = f"{weights.GUIDE} is the classifier that judges the samples, which is not to be aimed at"
+        raise UserError(f"{judges}; python -m experiments.classifier --seed 1 makes another")
     return guide

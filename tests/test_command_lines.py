@@ -74,8 +74,8 @@ def q3(around, monkeypatch):
     monkeypatch.setattr(q3_samplers, "stand_in", lambda: photos._replace(name=q3_samplers.STAND_IN))
     made = ("generator.pt", weights.GENERATOR.name)
     monkeypatch.setattr(weights, "load_generator", lambda path: bundled if path.name in made else load_generator(path))
-    judge, load_classifier = weights.load_classifier(), weights.load_classifier
-    monkeypatch.setattr(weights, "load_classifier", lambda path=None: load_classifier(path) if path else judge)
+    classifiers = {path: weights.load_classifier(path) for path in (weights.CLASSIFIER, weights.GUIDE)}
+    monkeypatch.setattr(weights, "load_classifier", lambda path=weights.CLASSIFIER, seed=0: classifiers[path])
     for name in ("explore_samples", "explore_dimensions", "explore_paths"):
         monkeypatch.setattr(wgan_evaluation, name, lambda *_: {})
     monkeypatch.setattr(wgan_figures, "training_curves", lambda *_: None)

@@ -63,7 +63,7 @@ WGAN = {
     "whiten": (True, False),
     "lazy_penalty": (True, False),
     "initial_weights": (None, None),
-    "guide": (None, None),
+    "guide": (True, False),
     "cooldown": (0, 0),
 }
 CLASSIFIER = {"data_file": None, "dataset_digest": "", "epochs": 14, "batch_size": 64, "learning_rate": 2e-3}

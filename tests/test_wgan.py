@@ -24,13 +24,14 @@ from model import DigitClassifier, Generator, ImageCritic
 from q3_solution import CriticLoss, critic_loss, generator_loss
 from report.__main__ import FIGURES
 
-TINY = ("--h-dim", 2, "--z-dim", 5, "--batch-size", 4, "--generator-steps", 8, "--log-every", 2)
+TINY = ("--h-dim", 2, "--z-dim", 5, "--batch-size", 4, "--generator-steps", 8, "--log-every", 2, "--no-guide")
 OFTEN = ("--checkpoint-minutes", 1e-6)
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 
 
 def options(**changed):
-    return replace(wgan.PRESETS["tuned"], **{"h_dim": 4, "z_dim": 6, "batch_size": 8, "generator_steps": 100, **changed})
+    tiny = {"h_dim": 4, "z_dim": 6, "batch_size": 8, "generator_steps": 100, "guide": False}
+    return replace(wgan.PRESETS["tuned"], **{**tiny, **changed})
 
 
 NO_IMAGES = torch.zeros(8, 3, 32, 32, dtype=torch.uint8)
@@ -234,16 +235,9 @@ def test_critic_sees_whitened_images_in_training_and_at_checkpoints(tmp_path, mo
     assert plain.shown(images) is images
 
 
-@pytest.fixture
-def guide(tmp_path):
-    torch.manual_seed(5)
-    files.save(tmp_path / "guide.pt", {"classifier": DigitClassifier()}, {})
-    return tmp_path / "guide.pt"
-
-
-def test_both_critics_train_on_what_they_see_and_the_generator_faces_their_sum(guide):
+def test_both_critics_train_on_what_they_see_and_the_generator_faces_their_sum():
     torch.manual_seed(0)
-    learner = wgan.Learner(options(guide=guide, augment=False), q3_samplers.stand_in(50).images)
+    learner = wgan.Learner(options(guide=True, augment=False), q3_samplers.stand_in(50).images)
     learner.set_rates(0)
     critics = [(ImageCritic(4), learner.shown, 1.0), (ImageCritic(4), learner.digit_view, 6.0)]
     generator, x, z = Generator(6, 4), q3_samplers.scale(q3_samplers.stand_in(8).images), torch.randn(8, 6)
@@ -265,11 +259,12 @@ def test_both_critics_train_on_what_they_see_and_the_generator_faces_their_sum(g
         assert after > before
 
 
-def test_a_run_with_a_guide_resumes_to_the_bit(q3, guide, tmp_path):
-    asked = (*TINY, "--guide", guide, "--schedule", "constant")
+def test_a_run_with_a_guide_resumes_to_the_bit(q3, tmp_path, monkeypatch):
+    asked = (*TINY, "--guide", "--schedule", "constant")
     assert q3("train", "--run-dir", tmp_path / "whole", *asked)[0] == 0
     assert q3("train", "--run-dir", tmp_path / "parts", *asked, "--generator-steps", 4)[0] == 0
-    files.save(guide, {"classifier": DigitClassifier()}, {})  # another one: the run has a view of its own by now
+    files.save(tmp_path / "other.pt", {"classifier": DigitClassifier()}, {})
+    monkeypatch.setattr(files, "GUIDE", tmp_path / "other.pt")  # the run has a view of its own by now
     assert q3("train", "--run-dir", tmp_path / "parts", "--resume", "--generator-steps", 8)[0] == 0
     whole, parts = (checkpoint(tmp_path / name) for name in ("whole", "parts"))
     assert whole.keys() >= {"digit_view", "digit_critic"}
@@ -277,9 +272,11 @@ def test_a_run_with_a_guide_resumes_to_the_bit(q3, guide, tmp_path):
     assert all(abs(entry["digit_wasserstein_estimate"]) < 100 for entry in RunDirectory(tmp_path / "whole").read_log())
 
 
-def test_the_judge_is_no_guide_and_neither_is_a_generator(q3, guide, tmp_path):
-    for path, word in ((files.CLASSIFIER, "judges"), (files.GENERATOR, "classifier"), (tmp_path / "none.pt", "missing")):
-        code, _, err = q3("train", "--run-dir", tmp_path / "run", *TINY, "--guide", path)
+def test_the_judge_is_no_guide_and_neither_is_a_generator(q3, tmp_path, monkeypatch):
+    missing = tmp_path / "none.pt"
+    for path, word in ((files.CLASSIFIER, "judges"), (files.GENERATOR, "classifier"), (missing, "--seed 1 makes it anew")):
+        monkeypatch.setattr(files, "GUIDE", path)
+        code, _, err = q3("train", "--run-dir", tmp_path / "run", *TINY, "--guide")
         assert (code, err.count("\n")) == (2, 1)
         assert word in err
         assert not (tmp_path / "run" / "options.json").exists()
@@ -366,7 +363,7 @@ def test_training_is_drawn_beside_that_of_runs_beside(q3, tmp_path, monkeypatch)
     (tmp_path / "b" / "options.json").write_text("no record")
     assert q3("--run-dir", tmp_path / "c", *TINY)[0] == 0
     sizes = " --generator-steps 8 --batch-size 4 --z-dim 5 --h-dim 2"
-    assert [*drawn[0]] == ["tuned" + sizes, "handout" + sizes + " --augment"]
+    assert [*drawn[0]] == ["tuned" + sizes + " --no-guide", "handout" + sizes + " --augment"]
     assert [log[-1]["generator_step"] for log in drawn[0].values()] == [8, 8]
 
 
