@@ -5,42 +5,69 @@ from a photograph is something else. On the features of a trained network, what 
 (Sauer et al. 2021, arXiv 2111.01007, whose discriminators see nothing else).
 """
 
+import math
+
 import torch
 import torch.nn.functional as F
 
 from model import DigitClassifier
 
-BLOCKS = 14  # layers of the classifier's first two blocks: from (3, 32, 32) to (64, 8, 8)
+TWO = 14  # layers of the classifier in its first two blocks, of three
+COUNTS = (16, 64, 64)  # of principal channels, of what two blocks make of an image, three, and the layer after them
+SHARES = (1 / 7, 3 / 7, 3 / 7)  # of what the view of an image is large by
 FLOOR = 0.2  # of the largest principal channel's size; keeps far smaller ones from being blown up to the size of all
 
 
 class DigitView(torch.nn.Module):
-    """U x = s shuffle(V^T (h(x) - E[h])): 48 principal channels of 8 x 8, each 16 of them as one channel of 32 x 32.
+    """U x: the features of x after two blocks, three, and the layer that follows, each as one channel of an image.
 
-    h(x) are the features (64, 8, 8); expectations are over places and the images U is made from. A column of V is an
-    eigenvector of the channels' covariance divided by sqrt(its eigenvalue) + FLOOR sqrt(the largest); s is such that
-    E[||U x||^2] = E[||x||^2]. Its state dict is all of it, so a run keeps the view it began with.
+    They are scaled such that E[||U x||^2] = E[||x||^2], of which SHARES say how much each contributes; expectations are
+    over the images U is made from. Its state dict is all of it, so a run keeps the view it began with.
     """
-
-    mean: torch.Tensor
-    channels: torch.Tensor
 
     def __init__(self, classifier: DigitClassifier, images: torch.Tensor) -> None:
         """classifier: in evaluation mode, on the images' device. images: (n, 3, 32, 32) in [-1, 1]."""
         super().__init__()
-        self.features = classifier.blocks[:BLOCKS].requires_grad_(False)
-        h = torch.cat([self.features(part) for part in images.split(500)])  # (n, 64, 8, 8)
-        self.factor = images.shape[-1] // h.shape[-1]
-        self.register_buffer("mean", h.mean((0, 2, 3)).view(-1, 1, 1))
-        channels = principal_channels((h - self.mean).movedim(1, -1).flatten(0, -2), 3 * self.factor**2)
-        self.register_buffer("channels", channels)
-        energy = torch.cat([self(part).square().sum((1, 2, 3)) for part in images.split(500)]).mean()
-        self.channels *= (images.square().sum((1, 2, 3)).mean() / energy).sqrt()
+        last = torch.nn.Sequential(classifier.penultimate, torch.nn.Unflatten(1, (-1, 1, 1)))
+        self.stages = torch.nn.ModuleList([classifier.blocks[:TWO], classifier.blocks[TWO:], last]).requires_grad_(False)
+        self.channels = torch.nn.ModuleList()
+        energy = images.square().sum((1, 2, 3)).mean()
+        h = images
+        for stage, count, share in zip(self.stages, COUNTS, SHARES):
+            h = torch.cat([stage(part) for part in h.split(500)])
+            self.channels.append(Channel(h, count, images.shape[-1], share * energy))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """x: (batch, 3, 32, 32) in [-1, 1]. Returns U x, of the same shape; gradients flow through."""
-        u = torch.einsum("nchw,ck->nkhw", self.features(x) - self.mean, self.channels)
-        return F.pixel_shuffle(u, self.factor).contiguous(memory_format=torch.channels_last)
+        seen, h = [], x
+        for stage, channel in zip(self.stages, self.channels):
+            h = stage(h)
+            seen.append(channel(h))
+        return torch.cat(seen, 1).contiguous(memory_format=torch.channels_last)
+
+
+class Channel(torch.nn.Module):
+    """s shuffle(V^T (h - E[h])): principal channels of features h, (c, height, width), as one channel of an image.
+
+    A column of V is an eigenvector of the channels' covariance over places and images, divided by sqrt(its eigenvalue)
+    + FLOOR sqrt(the largest). Numbers of one place lie side by side in that place, as often as it takes to fill it.
+    """
+
+    mean: torch.Tensor
+    principal: torch.Tensor
+
+    def __init__(self, h: torch.Tensor, count: int, size: int, energy: torch.Tensor) -> None:
+        """h: (n, c, height, width) to learn from. size: of the image. energy: what s makes of E[||channel||^2]."""
+        super().__init__()
+        self.size = size
+        self.register_buffer("mean", h.mean((0, 2, 3)).view(-1, 1, 1))
+        self.register_buffer("principal", principal_channels((h - self.mean).movedim(1, -1).flatten(0, -2), count))
+        self.principal *= (energy / self(h).square().sum((1, 2, 3)).mean()).sqrt()
+
+    def forward(self, h: torch.Tensor) -> torch.Tensor:
+        """h: (batch, c, height, width). Returns (batch, 1, size, size)."""
+        u = torch.einsum("nchw,ck->nkhw", h - self.mean, self.principal)
+        return F.interpolate(F.pixel_shuffle(u, math.isqrt(u.shape[1])), self.size)
 
 
 def principal_channels(h: torch.Tensor, count: int) -> torch.Tensor:

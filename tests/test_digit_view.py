@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from experiments.digit_view import FLOOR, DigitView, principal_channels
+from experiments.digit_view import FLOOR, SHARES, DigitView, principal_channels
 from model import DigitClassifier
 from q3_samplers import scale, stand_in
 
@@ -47,17 +47,37 @@ def view_and_images():
     return DigitView(classifier := DigitClassifier().eval(), images), classifier, images
 
 
-def test_each_channel_lies_in_its_place_and_all_are_as_large_as_the_images():
-    view, classifier, images = view_and_images()
-    seen, h = view(images), classifier.blocks[:14](images)
+def features_of(classifier, images):
+    """What the three stages make of images: (60, 64, 8, 8), (60, 64, 4, 4) and (60, 128, 1, 1), centred."""
+    layers = classifier.features(images)[..., None, None]
+    return [h - h.mean((0, 2, 3), keepdim=True) for h in (classifier.blocks[:14](images), classifier.blocks(images), layers)]
+
+
+def test_each_stage_is_a_channel_of_the_size_that_it_should_have():
+    view, _, images = view_and_images()
+    seen = view(images)
     assert seen.shape == images.shape
-    torch.testing.assert_close(seen.square().sum(), images.square().sum(), rtol=1e-4, atol=0)
+    torch.testing.assert_close(seen.square().sum((0, 2, 3)), images.square().sum() * torch.tensor(SHARES), rtol=1e-3, atol=0)
     torch.testing.assert_close(seen.mean((0, 2, 3)), torch.zeros(3), rtol=0, atol=1e-4)
-    centred = h - h.mean((0, 2, 3), keepdim=True)
-    for channel, down, across in ((0, 0, 0), (1, 3, 7), (7, 2, 1), (47, 5, 5)):
-        colour, row, column = channel // 16, channel % 16 // 4, channel % 4
-        expected = centred[:, :, down, across] @ view.channels[:, channel]
-        torch.testing.assert_close(seen[:, colour, 4 * down + row, 4 * across + column], expected, rtol=1e-3, atol=1e-4)
+    assert sum(SHARES) == pytest.approx(1)
+
+
+@pytest.mark.parametrize(
+    "stage, number, down, across, rows, columns",
+    [
+        (0, 0, 0, 0, 0, 0),  # 8 x 8 places of 4 x 4 pixels, a number in each
+        (0, 7, 2, 1, 9, 7),
+        (1, 0, 0, 0, 0, 0),  # 4 x 4 places of 8 x 8 pixels
+        (1, 62, 3, 2, 31, 22),
+        (2, 9, 0, 0, slice(4, 8), slice(4, 8)),  # one place of 8 x 8 numbers, each in 4 x 4 pixels
+    ],
+)
+def test_each_number_lies_in_its_place(stage, number, down, across, rows, columns):
+    view, classifier, images = view_and_images()
+    h = features_of(classifier, images)[stage][:, :, down, across]
+    found = view(images)[:, stage, rows, columns].flatten(1) if stage == 2 else view(images)[:, stage, rows, columns, None]
+    expected = (h @ view.channels[stage].principal[:, number]).unsqueeze(1).expand_as(found)
+    torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-3)
 
 
 def test_gradients_flow_to_the_image_and_none_to_the_classifier():
