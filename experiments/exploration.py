@@ -102,10 +102,10 @@ def dimensions(generator: Generator, epsilon: float, classifier: DigitClassifier
 
 
 def typical(generator: Generator, classifier: DigitClassifier) -> torch.Tensor:
-    """Of LATENTS draws from the prior, the one in the upper quarter of the classifier's confidence, (1, z_dim)."""
+    """Of LATENTS draws from the prior, the one of median confidence to the classifier, (1, z_dim)."""
     z = latents(generator, LATENTS)
     confidence = measures.look(classifier, images_of(generator, z)).probabilities.amax(1)
-    return z[confidence.argsort(descending=True)[LATENTS // 4]].unsqueeze(0)
+    return z[confidence.argsort(descending=True)[LATENTS // 2]].unsqueeze(0)
 
 
 def walk(generator: Generator, z: torch.Tensor, which: list[int], steps: torch.Tensor) -> torch.Tensor:
