@@ -12,9 +12,9 @@ import torch.nn.functional as F
 
 from model import DigitClassifier
 
-TWO = 14  # layers of the classifier in its first two blocks, of three
-COUNTS = (16, 64, 64)  # of principal channels, of what two blocks make of an image, three, and the layer after them
-SHARES = (1 / 7, 3 / 7, 3 / 7)  # of what the view of an image is large by
+TWO = 14  # layers of the classifier in the first two of its three blocks
+COUNTS = (16, 64, 64)  # of principal channels: of what two blocks make of an image, three, and the layer after them
+SHARES = (1 / 7, 3 / 7, 3 / 7)  # of the three in E[||U x||^2]
 FLOOR = 0.2  # of the largest principal channel's size; keeps far smaller ones from being blown up to the size of all
 
 
