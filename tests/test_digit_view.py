@@ -49,8 +49,8 @@ def view_and_images():
 
 def features_of(classifier, images):
     """What the three stages make of images: (60, 64, 8, 8), (60, 64, 4, 4) and (60, 128, 1, 1), centred."""
-    layers = classifier.features(images)[..., None, None]
-    return [h - h.mean((0, 2, 3), keepdim=True) for h in (classifier.blocks[:14](images), classifier.blocks(images), layers)]
+    last = classifier.features(images)[..., None, None]
+    return [h - h.mean((0, 2, 3), keepdim=True) for h in (classifier.blocks[:14](images), classifier.blocks(images), last)]
 
 
 def test_each_stage_is_a_channel_of_the_size_that_it_should_have():
