@@ -29,7 +29,7 @@ from model import Generator, ImageCritic
 from q3_solution import CriticLoss, critic_loss, generator_loss
 
 MEASURED = 8000  # images, at most, from which the norm of --whiten and the view of --guide are learnt
-DIGITS = 6.0  # weight of the second critic's loss in the generator's: then the two gradients are about equally large
+DIGITS = 6.0  # weight of the second critic's loss in the generator's; REPORT.md, A.4 has others
 
 
 class Opponent(NamedTuple):
