@@ -98,7 +98,7 @@ def set_unit(classifier: DigitClassifier, images: torch.Tensor) -> None:
 
 
 def train(run: RunDirectory, blocks: q3_samplers.Blocks, options: ClassifierOptions, device: torch.device) -> None:
-    """Train as `options` say, from run's checkpoint if there is one; then write classifier.pt, of 16 bits a number."""
+    """Train as `options` say, from run's checkpoint if there is one; then write classifier.pt."""
     torch.manual_seed(options.seed)
     learner = Learner(options, blocks.train, device)
     classifier = learner.classifier
@@ -115,7 +115,7 @@ def train(run: RunDirectory, blocks: q3_samplers.Blocks, options: ClassifierOpti
     path = run.folder / weights.CLASSIFIER.name
     origin = {**to_record(options), "dataset": blocks.train.name}
     del origin["data_file"]  # where it lay says nothing about the weights
-    weights.save(path, {"classifier": classifier}, origin, torch.float16)  # half the size; it names the same digits
+    weights.save(path, {"classifier": classifier}, origin)
     classifier, _ = weights.load_classifier(path)
     valid, test = (measures.accuracy(classifier, block) for block in (blocks.valid, blocks.test))
     print(f"accuracy on the validation block {valid:.3f}, on the test block {test:.3f}; written to {path}")

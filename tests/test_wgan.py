@@ -61,6 +61,11 @@ def same(first, second):
     return first.keys() == second.keys() and all(torch.equal(first[path], second[path]) for path in first)
 
 
+def halved(state):
+    """A state as it comes back from a file of 16 bits a number."""
+    return {name: value.half().float() if value.is_floating_point() else value for name, value in state.items()}
+
+
 def checkpoint(folder):
     state = torch.load(folder / "checkpoint.pt", weights_only=True)
     return {**state["learner"], "random_state": state["random_state"]}
@@ -311,9 +316,10 @@ def test_a_run_starts_from_the_networks_of_another(q3, tmp_path, capsys):
         capsys.readouterr()
         learner.start_from(tmp_path / "first" / name)
         assert ("holds no critic" in capsys.readouterr().out) != has_critic
-        assert same(learner.generator.state_dict(), first["average"])
-        assert same(learner.average.state_dict(), first["average"])
-        assert same(learner.critic.state_dict(), first["critic"]) == has_critic
+        kept = halved if name == "generator.pt" else dict
+        assert same(learner.generator.state_dict(), kept(first["average"]))
+        assert same(learner.average.state_dict(), kept(first["average"]))
+        assert same(learner.critic.state_dict(), kept(first["critic"])) == has_critic
         learner = wgan.Learner(options(h_dim=2, z_dim=5, whiten=False), NO_IMAGES)
         learner.start_from(tmp_path / "first" / name)
         assert not same(learner.critic.state_dict(), first["critic"])  # that one is of another norm
