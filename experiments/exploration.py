@@ -32,9 +32,9 @@ def latents(generator: Generator, *shape: int, seed: int = EVALUATION_SEED) -> t
     return torch.randn(*shape, generator.z_dim, generator=torch.Generator().manual_seed(seed))
 
 
-def draw(generator: Generator, n: int, seed: int = EVALUATION_SEED) -> torch.Tensor:
-    """n images from the prior, the same ones for the same weights and seed."""
-    return images_of(generator, latents(generator, n, seed=seed))
+def draw(generator: Generator, n: int) -> torch.Tensor:
+    """n images from the prior, the same ones for the same weights."""
+    return images_of(generator, latents(generator, n))
 
 
 def compare(real: torch.Tensor, images: torch.Tensor, classifier: DigitClassifier) -> dict:
