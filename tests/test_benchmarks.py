@@ -3,6 +3,7 @@
 import importlib.util
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 from conftest import PROJECT
@@ -10,6 +11,7 @@ from conftest import PROJECT
 from benchmarks import __main__ as benchmarks
 from benchmarks import divergences
 from benchmarks.comparison import Comparison, duration
+from experiments.divergences import PRESETS
 
 
 def test_a_row_gives_medians_and_the_median_of_the_ratios():
@@ -32,6 +34,8 @@ def test_the_command_prints_and_writes_one_table(tmp_path, monkeypatch, capsys):
     for name in ("plain", "ours"):
         honest = getattr(divergences, name)
         monkeypatch.setattr(divergences, name, lambda recipe, iterations, honest=honest: honest(recipe, 2))
+    small = {name: replace(recipe, batch_size=4) for name, recipe in PRESETS["segments"].items()}
+    monkeypatch.setitem(PRESETS, "segments", small)
     out = tmp_path / "new" / "table.md"
     benchmarks._main(["divergences", "--rounds", "1", "--device", "cpu", "--out", str(out)])
     printed, written = capsys.readouterr().out, out.read_text()

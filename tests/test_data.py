@@ -60,7 +60,7 @@ def server(monkeypatch, tmp_path):
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         server.handle_error = lambda *_: None  # a client that went away
         server.block_on_close = False
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()  # looks that often whether it is over
         yield lambda kind: f"http://127.0.0.1:{server.server_port}/{kind}/"
         server.shutdown()
 
