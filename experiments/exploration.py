@@ -102,15 +102,15 @@ def dimensions(generator: Generator, epsilon: float, classifier: DigitClassifier
 
 
 def typical(generator: Generator, classifier: DigitClassifier) -> torch.Tensor:
-    """Of LATENTS draws from the prior, the one of median confidence to the classifier, (1, z_dim)."""
+    """Of LATENTS draws, those at the quartiles of the classifier's confidence, the surest first, (3, z_dim)."""
     z = latents(generator, LATENTS)
     confidence = measures.look(classifier, images_of(generator, z)).probabilities.amax(1)
-    return z[confidence.argsort(descending=True)[LATENTS // 2]].unsqueeze(0)
+    return z[confidence.argsort(descending=True)[[LATENTS // 4, LATENTS // 2, 3 * LATENTS // 4]]]
 
 
 def walk(generator: Generator, z: torch.Tensor, which: list[int], steps: torch.Tensor) -> torch.Tensor:
-    """The image of z (1, z_dim) with each dimension of `which` moved by each of `steps`: (which, steps, 3, 32, 32)."""
-    return images_of(generator, torch.stack([perturb(z, step)[which, 0] for step in steps], dim=1))
+    """Images of z (n, z_dim), each dimension of `which` moved by each of `steps`: (which, n, steps, 3, 32, 32)."""
+    return images_of(generator, torch.stack([perturb(z, step)[which] for step in steps], dim=2))
 
 
 class Paths(NamedTuple):

@@ -59,38 +59,39 @@ def perturbations(
 ) -> None:
     """The latent dimensions that change the digit most, those that change the colour most, and how all of them compare.
 
-    rows: kind to images (dimensions, steps, 3, 32, 32), what moving those of `strongest` does to one image. steps: how
-    far.
+    rows: kind to images (dimensions, latents, steps, 3, 32, 32), what moving those of `strongest` does to the image of
+    each of a few latents. steps: how far.
     """
-    figure = Figure(figsize=(9, 7.2), layout="constrained")
+    figure = Figure(figsize=(9, 7.6), layout="constrained")
     figure.suptitle(f"One latent dimension moved, the others held\n{trained_on}", fontsize=11)
-    left, right = figure.subplots(1, 2, width_ratios=(1, 1))
-    images = torch.cat([part.flatten(0, 1) for part in rows.values()])
+    ((left, right),) = figure.subfigures(1, 2, squeeze=False, width_ratios=(1, 1.2))
     names = [dimension for which in strongest.values() for dimension in which]
-    _show_colours(left, _colour_grid(images, len(steps)), extent=(0, len(steps), len(names), 0))
-    left.set_axis_on()
-    left.set_xticks(
-        [column + 0.5 for column in range(len(steps))], [f"{step:+.1f}" if abs(step) > 1e-6 else "0" for step in steps]
-    )
-    left.set_yticks([row + 0.5 for row in range(len(names))], [f"$z_{{{dimension}}}$" for dimension in names])
-    left.set_xlabel("moved by")
-    left.set_title(f"upper {len(names) // 2} rows: change the digit most; lower: the colour", fontsize=9)
-    left.tick_params(length=0)
-    left.spines[:].set_visible(False)
-    right.scatter(moved.colour.cpu(), moved.digit.cpu(), s=14, color=FAINT, label="the other dimensions")
+    left.suptitle(f"upper {len(names) // 2} rows: change the digit most; lower: the colour", fontsize=9)
+    images = torch.cat([*rows.values()]).transpose(0, 1)  # by latent first
+    for axes, at_one in zip(left.subplots(1, len(images)), images):
+        _show_colours(axes, _colour_grid(at_one.flatten(0, 1), len(steps)), extent=(0, len(steps), len(names), 0))
+        axes.set_axis_on()
+        axes.set_xticks([column + 0.5 for column in range(len(steps))], [f"{step:+.2g}" for step in steps])
+        axes.set_yticks([])
+        axes.tick_params(length=0)
+        axes.spines[:].set_visible(False)
+    left.axes[0].set_yticks([row + 0.5 for row in range(len(names))], [f"$z_{{{dimension}}}$" for dimension in names])
+    left.supxlabel("moved by, at three latents", fontsize=10)
+    chart = right.subplots()
+    chart.scatter(moved.colour.cpu(), moved.digit.cpu(), s=14, color=FAINT, label="the other dimensions")
     for (kind, which), colour in zip(strongest.items(), (ACCENT, INK)):
         points = moved.colour[which].tolist(), moved.digit[which].tolist()
-        right.scatter(*points, s=28, color=colour, label=f"change the {kind} most")
+        chart.scatter(*points, s=28, color=colour, label=f"change the {kind} most")
     for rank, dimension in enumerate(sorted(set(names), key=lambda dimension: moved.colour[dimension].item())):
         place = (moved.colour[dimension].item(), moved.digit[dimension].item())
         aside = ((9, 0), (0, 8), (-9, 0), (0, -8))[rank % 4]  # so that the names of neighbours do not meet
-        right.annotate(str(dimension), place, aside, textcoords="offset points", ha="center", va="center", fontsize=8)
-    right.set(
+        chart.annotate(str(dimension), place, aside, textcoords="offset points", ha="center", va="center", fontsize=8)
+    chart.set(
         xlabel=f"RMS change of the mean colour (moved by {steps[-1]:+.2g})",
         ylabel="share of images that change their digit",
     )
-    right.legend(frameon=False)
-    right.spines[["top", "right"]].set_visible(False)
+    chart.legend(frameon=False)
+    chart.spines[["top", "right"]].set_visible(False)
     save(figure, path, dpi=85)
 
 

@@ -577,12 +577,13 @@ def test_dimensions_are_known_by_what_they_do():
     expected = [((brightness <= 0) & (brightness + step > 0)).float().mean().item() for step in (0.1, 0, 0.2)]
     assert found.digit.tolist() == pytest.approx(expected)
     sure = torch.softmax(100 * brightness.unsqueeze(1) * (torch.arange(10) == 1), 1).amax(1)
-    middle = sure.argsort(descending=True)[exploration.LATENTS // 2]
-    assert torch.equal(exploration.typical(Known(), Brightness())[0], z[middle])
-    moved = exploration.walk(Known(), z[:1], [2, 1], torch.tensor([-1.0, 0.0, 1.0]))
-    assert moved.shape == (2, 3, 3, 32, 32)
-    torch.testing.assert_close(moved[0, 2] - moved[0, 0], torch.full((3, 32, 32), 0.2))
-    assert torch.equal(moved[1, 0], moved[0, 1])
+    quartiles = sure.argsort(descending=True)[[exploration.LATENTS * quarter // 4 for quarter in (1, 2, 3)]]
+    assert torch.equal(exploration.typical(Known(), Brightness()), z[quartiles])
+    moved = exploration.walk(Known(), z[:4], [2, 1], torch.tensor([-1.0, 0.0, 1.0]))
+    assert moved.shape == (2, 4, 3, 3, 32, 32)
+    torch.testing.assert_close(moved[0, :, 2] - moved[0, :, 0], torch.full((4, 3, 32, 32), 0.2))
+    assert torch.equal(moved[1, :, 0], moved[0, :, 1])
+    torch.testing.assert_close(moved[1, :, 1], exploration.images_of(Known(), z[:4]))
 
 
 def test_all_three_paths_join_the_same_images():
