@@ -158,8 +158,8 @@ def main(argv: list[str] | None = None) -> int:
         parts.insert(2, ("3: training a generator", wgan.main, "q3", gan, arguments.gan_steps / 60))
     began, done, total = time.perf_counter(), 0.0, sum(part[-1] for part in parts)
     print(
-        f"Answering the assignment takes {total:.0f} to {2 * total:.0f} minutes on two cores, and minutes more where data are "
-        "downloaded; interrupted, the same command goes on where it was."
+        f"Answering the assignment takes {total:.0f} to {2 * total:.0f} minutes on two cores, more while data are downloaded, "
+        "less with what stands in for them; interrupted, the same command goes on where it was."
     )
     for title, part, folder, more, minutes in parts:
         spent = (time.perf_counter() - began) / 60
