@@ -68,14 +68,13 @@ def perturbations(
     names = [dimension for which in strongest.values() for dimension in which]
     left.suptitle(f"upper {len(names) // 2} rows: change the digit most; lower: the colour", fontsize=9)
     images = torch.cat([*rows.values()]).transpose(0, 1)  # by latent first
-    for axes, at_one in zip(left.subplots(1, len(images)), images):
+    for axes, at_one in zip(left.subplots(1, len(images), sharey=True), images):
         _show_colours(axes, _colour_grid(at_one.flatten(0, 1), len(steps)), extent=(0, len(steps), len(names), 0))
         axes.set_axis_on()
         axes.set_xticks([column + 0.5 for column in range(len(steps))], [f"{step:+.2g}" for step in steps])
-        axes.set_yticks([])
+        axes.set_yticks([row + 0.5 for row in range(len(names))], [f"$z_{{{dimension}}}$" for dimension in names])
         axes.tick_params(length=0)
         axes.spines[:].set_visible(False)
-    left.axes[0].set_yticks([row + 0.5 for row in range(len(names))], [f"$z_{{{dimension}}}$" for dimension in names])
     left.supxlabel("moved by, at three latents", fontsize=10)
     chart = right.subplots()
     chart.scatter(moved.colour.cpu(), moved.digit.cpu(), s=14, color=FAINT, label="the other dimensions")
