@@ -1,20 +1,24 @@
-"""Ctrl-C while a script imports PyTorch, which takes seconds: the process ends at once, without a traceback."""
+"""Ctrl-C and SIGTERM while a script imports PyTorch, which takes seconds: it ends at once, without a traceback."""
 
 import os
 import signal
 
+ORDINARY = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.SIG_DFL}
+
 
 def end_at_once() -> None:
-    """From now on Ctrl-C ends this process with exit code 130, unless whoever started it has Ctrl-C ignored."""
-    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-        signal.signal(signal.SIGINT, _end)
+    """From now on Ctrl-C ends this process with exit code 130, SIGTERM with 143, unless they are ignored."""
+    for number, ordinary in ORDINARY.items():
+        if signal.getsignal(number) == ordinary:
+            signal.signal(number, _end)
 
 
 def raise_again() -> None:
-    """From now on Ctrl-C is a KeyboardInterrupt again, for whoever has work to finish."""
-    if signal.getsignal(signal.SIGINT) is _end:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+    """From now on Ctrl-C is a KeyboardInterrupt again, for whoever has work to finish, and SIGTERM is one too."""
+    for number in ORDINARY:
+        if signal.getsignal(number) is _end:
+            signal.signal(number, signal.default_int_handler)
 
 
-def _end(*_: object) -> None:
-    os._exit(130)
+def _end(number: int, _: object) -> None:
+    os._exit(128 + number)

@@ -1,6 +1,7 @@
 """A run directory: the whole record of one run, each file written so that a reader never meets half of one."""
 
 import contextlib
+import copy
 import io
 import json
 import platform
@@ -31,6 +32,7 @@ class RunDirectory:
         self.figures = self.folder / "figures"
         self.checkpoint = self.folder / CHECKPOINT
         self._lock = filelock.FileLock(self.folder / ".lock", timeout=0)
+        self._unsaved: dict[str, Any] | None = None
 
     def __enter__(self) -> "RunDirectory":
         with cannot(f"write to {self.folder}"):
@@ -43,8 +45,12 @@ class RunDirectory:
                 self._set_aside()
         return self
 
-    def __exit__(self, *_: object) -> None:
-        self._lock.release()
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        try:
+            if kind is KeyboardInterrupt and self._unsaved is not None:
+                self._write_unsaved()
+        finally:
+            self._lock.release()
 
     def resumed(self, asked: AnyOptions, named: dict[str, Any], device: torch.device, lengthen: bool) -> AnyOptions | None:
         """The options of the run that is there, if there is one, once they are seen to agree with the command line.
@@ -149,9 +155,21 @@ class RunDirectory:
 
     def save(self, state: dict, options: Options) -> None:
         """Replace the checkpoint by `state`, a dictionary of plain types and tensors; log what belongs to it first."""
+        self._unsaved = self._content(state, options)
+        self._write_unsaved()
+
+    def save_if_interrupted(self, state: dict, options: Options) -> None:
+        """Have `state`, as it is now, saved if Ctrl-C ends the run before the next call of this or of save."""
+        self._unsaved = copy.deepcopy(self._content(state, options))
+
+    def _content(self, state: dict, options: Options) -> dict[str, Any]:
+        return {"options": to_record(options), **state, "log_entries": len(self.read_log())}
+
+    def _write_unsaved(self) -> None:
         buffer = io.BytesIO()
-        torch.save({"options": to_record(options), **state, "log_entries": len(self.read_log())}, buffer)
+        torch.save(self._unsaved, buffer)
         write_atomically(self.checkpoint, buffer.getbuffer())
+        self._unsaved = None
 
     def understood(self) -> contextlib.AbstractContextManager[None]:
         """Turn whatever is raised by a checkpoint that lacks something, or has it otherwise, into a UserError."""

@@ -45,7 +45,8 @@ def fit(
     """Train as far as options.length says, from the checkpoint `state` if there is one. Returns the seconds it took.
 
     A line of log.jsonl every `log_every` units, what advance measured averaged over them; with the first of these that
-    comes `checkpoint_minutes` of training after the last, and at the end, a checkpoint and a line on the screen.
+    comes `checkpoint_minutes` of training after the last, and at the end, a checkpoint and a line on the screen. Ctrl-C
+    makes a checkpoint of what there was at the last line.
 
     label: what begins every line. kept: what else is to be in every checkpoint. measure(unit): what a checkpoint
     measures in addition, for the log. export(unit, seconds): writes what else there is to write when a checkpoint has
@@ -75,9 +76,10 @@ def fit(
         measured = measure(number) if due else {}
         _check_finite(learner, entry | measured, unit, run)
         run.log(entry | measured)
+        progress = {unit: number, "train_seconds": seconds, "random_state": random_state(device)}
+        keep = run.save if due else run.save_if_interrupted
+        keep({**label, **(kept or {}), **progress, "learner": learner.state_dict()}, options)
         if due:
-            progress = {unit: number, "train_seconds": seconds, "random_state": random_state(device)}
-            run.save({**label, **(kept or {}), **progress, "learner": learner.state_dict()}, options)
             export(number, seconds)
             saved_at, left = seconds, seconds / number * (length - number)
             shown = "  ".join(f"{name} {value:.5g}" for name, value in {**means, **measured}.items())

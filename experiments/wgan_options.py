@@ -26,7 +26,7 @@ class WGANOptions(Options):
     data_file: Path | None = option(None, "an SVHN .mat file instead of --data-dir's", file_path, scope="place")
     generator: Path | None = option(None, "weights to evaluate, of a run or of the handout's", file_path, scope="command")
     epsilon: float = option(2.0, "how far evaluate moves a latent dimension", scope="command")
-    checkpoint_minutes: float = option(5.0, "of training between checkpoints", scope="command")
+    checkpoint_minutes: float = option(5.0, "of training between checkpoints; Ctrl-C makes one as well", scope="command")
     log_every: int = option(50, "generator steps between lines of log.jsonl", scope="command")
     generator_steps: int = option(20_000, "of training", scope="length")
     critic_updates: int = option(2, "before each generator step")

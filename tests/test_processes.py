@@ -100,12 +100,13 @@ def started(script, environment, **options):
 
 
 @pytest.mark.skipif(os.name != "posix", reason="sends a signal")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 @pytest.mark.parametrize("script", SCRIPTS)
-def test_interrupt_during_imports_ends_without_a_traceback(slow_import, script):
+def test_interrupt_during_imports_ends_without_a_traceback(slow_import, script, number):
     process = started(script, slow_import)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(number)
     _, err = process.communicate(timeout=30)
-    assert (process.returncode, err) == (130, "")
+    assert (process.returncode, err) == (128 + number, "")
 
 
 @pytest.mark.skipif(os.name != "posix", reason="sends a signal")
@@ -119,16 +120,17 @@ def test_interrupt_that_is_ignored_stays_ignored(slow_import):
     process.communicate()
 
 
-def test_interrupt_is_an_exception_again_once_the_command_is_at_work(capsys):
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_interrupt_is_an_exception_once_the_command_is_at_work(capsys, number):
     def work(argv):
-        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(number)
 
-    before = signal.getsignal(signal.SIGINT)
+    before = {each: signal.getsignal(each) for each in interrupt.ORDINARY}
     try:
         interrupt.end_at_once()
-        assert signal.getsignal(signal.SIGINT) != before
+        assert all(signal.getsignal(each) != handler for each, handler in before.items())
         assert command(work) == 130
-        assert signal.getsignal(signal.SIGINT) == before
     finally:
-        signal.signal(signal.SIGINT, before)
+        for each, handler in before.items():
+            signal.signal(each, handler)
     assert capsys.readouterr().err.startswith("interrupted; the same command with --resume")

@@ -9,6 +9,7 @@ from dataclasses import replace
 import pytest
 import torch
 
+from experiments import run as run_module
 from experiments import training
 from experiments.options import Options, UserError, option
 from experiments.run import RunDirectory
@@ -123,6 +124,30 @@ def test_run_killed_at_any_moment_resumes_to_the_same_bits(tmp_path, monkeypatch
     assert same(tmp_path / "whole", tmp_path / "killed")
     assert log_without_times(tmp_path / "whole") == log_without_times(tmp_path / "killed")
     assert exported["killed"][-1] == 12
+
+
+@pytest.mark.parametrize("copied", [True, False])
+def test_interrupted_run_goes_on_from_its_last_line(tmp_path, monkeypatch, copied):
+    """To the same bits; not if what is to be saved changes as training goes on."""
+    train(tmp_path / "whole", log_every=2)
+    honest = Learner.advance
+
+    def interrupted(learner, number):
+        if number == 9:  # by now step 8 is over, and its line is written
+            honest(learner, number)
+            raise KeyboardInterrupt
+        return honest(learner, number)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(Learner, "advance", interrupted)
+        if not copied:
+            patch.setattr(run_module.copy, "deepcopy", lambda content: content)
+        train(tmp_path / "run", log_every=2, checkpoint_minutes=60)
+    learner = train(tmp_path / "run", log_every=2)
+    assert learner.advanced == [9, 10, 11, 12]
+    assert same(tmp_path / "whole", tmp_path / "run") is copied
+    assert log_without_times(tmp_path / "whole")[:4] == log_without_times(tmp_path / "run")[:4]
+    assert (log_without_times(tmp_path / "whole") == log_without_times(tmp_path / "run")) is copied
 
 
 @pytest.mark.parametrize("forgotten", ["set_random_state", "load_state_dict"])

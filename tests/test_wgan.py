@@ -398,17 +398,20 @@ def test_other_seeds_give_other_weights(q3, tmp_path):
 
 
 @pytest.mark.skipif(os.name != "posix", reason="sends a signal")
-def test_interrupt_is_one_line(forked, data_file, tmp_path):
-    arguments = ("train", "--data-file", data_file, "--run-dir", tmp_path / "run", *TINY, *OFTEN)
+def test_interrupt_is_one_line_and_keeps_what_is_logged(forked, data_file, tmp_path):
+    """The first checkpoint would come in an hour."""
+    arguments = ("train", "--data-file", data_file, "--run-dir", tmp_path / "run", *TINY, "--checkpoint-minutes", 60)
     process = forked("wgan", *arguments, "--generator-steps", 10**6)
-    deadline = time.monotonic() + 60
-    while not (tmp_path / "run" / "checkpoint.pt").exists() and time.monotonic() < deadline:
+    run, deadline = RunDirectory(tmp_path / "run"), time.monotonic() + 60
+    while len(run.read_log()) < 2 and time.monotonic() < deadline:
         time.sleep(0.01)
     os.kill(process.pid, signal.SIGINT)
     process.join(60)
     err = process.errors.read_text()
     assert (process.exitcode, err.count("\n")) == (130, 1)
     assert "--resume" in err
+    saved = torch.load(run.checkpoint, weights_only=True)
+    assert 1 <= saved["log_entries"] == saved["generator_step"] / 2 >= len(run.read_log()) - 1
 
 
 def test_training_that_explodes_stops_and_keeps_the_last_good_checkpoint(q3, tmp_path, monkeypatch):
