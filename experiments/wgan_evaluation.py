@@ -81,7 +81,7 @@ def explore_dimensions(
     moved = exploration.dimensions(generator, epsilon, classifier)
     count = min(6, generator.z_dim)
     strongest = {kind: getattr(moved, kind).topk(count).indices.tolist() for kind in ("digit", "colour")}
-    steps = torch.tensor([-epsilon, epsilon])
+    steps = torch.tensor([-epsilon, 0.0, epsilon])
     z = exploration.typical(generator, classifier)
     rows = {kind: exploration.walk(generator, z, which, steps) for kind, which in strongest.items()}
     wgan_figures.perturbations(rows, strongest, steps.tolist(), moved, run.figures / "perturbations.png", trained_on)

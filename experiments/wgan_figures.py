@@ -62,16 +62,16 @@ def perturbations(
     rows: kind to images (dimensions, latents, steps, 3, 32, 32), what moving those of `strongest` does to the image of
     each of a few latents. steps: how far.
     """
-    figure = Figure(figsize=(9, 7.6), layout="constrained")
+    figure = Figure(figsize=(9.2, 8.4), layout="constrained")
     figure.suptitle(f"One latent dimension moved, the others held\n{trained_on}", fontsize=11)
-    ((left, right),) = figure.subfigures(1, 2, squeeze=False, width_ratios=(1, 1.2))
+    ((left, right),) = figure.subfigures(1, 2, squeeze=False, width_ratios=(1.9, 1))
     names = [dimension for which in strongest.values() for dimension in which]
     left.suptitle(f"upper {len(names) // 2} rows: change the digit most; lower: the colour", fontsize=9)
     images = torch.cat([*rows.values()]).transpose(0, 1)  # by latent first
     for axes, at_one in zip(left.subplots(1, len(images), sharey=True), images):
         _show_colours(axes, _colour_grid(at_one.flatten(0, 1), len(steps)), extent=(0, len(steps), len(names), 0))
         axes.set_axis_on()
-        axes.set_xticks([column + 0.5 for column in range(len(steps))], [f"{step:+.2g}" for step in steps])
+        axes.set_xticks([column + 0.5 for column in range(len(steps))], [f"{step:+.2g}" if step else "0" for step in steps])
         axes.set_yticks([row + 0.5 for row in range(len(names))], [f"$z_{{{dimension}}}$" for dimension in names])
         axes.tick_params(length=0)
         axes.spines[:].set_visible(False)
@@ -86,10 +86,10 @@ def perturbations(
         aside = ((9, 0), (0, 8), (-9, 0), (0, -8))[rank % 4]  # so that the names of neighbours do not meet
         chart.annotate(str(dimension), place, aside, textcoords="offset points", ha="center", va="center", fontsize=8)
     chart.set(
-        xlabel=f"RMS change of the mean colour (moved by {steps[-1]:+.2g})",
+        xlabel=f"RMS change of the mean colour\n(moved by {steps[-1]:+.2g})",
         ylabel="share of images that change their digit",
     )
-    chart.legend(frameon=False)
+    chart.legend(loc="lower left", bbox_to_anchor=(0, 1), frameon=False)
     chart.spines[["top", "right"]].set_visible(False)
     save(figure, path, dpi=85)
 
