@@ -18,7 +18,7 @@ class UserError(Exception):
 
 
 def command(main: Callable[[list[str] | None], None], argv: list[str] | None = None, *, resumes: bool = True) -> int:
-    """Run main(argv) as a command: a UserError becomes one line and exit code 2, Ctrl-C one line and exit code 130.
+    """Run main(argv) as a command: a UserError becomes one line and exit code 2, Ctrl-C or SIGTERM one and 130.
 
     resumes: whether it knows --resume, which these lines then name.
     """

@@ -126,8 +126,8 @@ def test_run_killed_at_any_moment_resumes_to_the_same_bits(tmp_path, monkeypatch
     assert exported["killed"][-1] == 12
 
 
-@pytest.mark.parametrize("copied", [True, False])
-def test_interrupted_run_goes_on_from_its_last_line(tmp_path, monkeypatch, copied):
+@pytest.mark.parametrize(("minutes", "copied"), [(60, True), (60, False), (0, True)])
+def test_interrupted_run_goes_on_from_its_last_line(tmp_path, monkeypatch, minutes, copied):
     """To the same bits; not if what is to be saved changes as training goes on."""
     train(tmp_path / "whole", log_every=2)
     honest = Learner.advance
@@ -142,7 +142,7 @@ def test_interrupted_run_goes_on_from_its_last_line(tmp_path, monkeypatch, copie
         patch.setattr(Learner, "advance", interrupted)
         if not copied:
             patch.setattr(run_module.copy, "deepcopy", lambda content: content)
-        train(tmp_path / "run", log_every=2, checkpoint_minutes=60)
+        train(tmp_path / "run", log_every=2, checkpoint_minutes=minutes)
     learner = train(tmp_path / "run", log_every=2)
     assert learner.advanced == [9, 10, 11, 12]
     assert same(tmp_path / "whole", tmp_path / "run") is copied
