@@ -53,6 +53,21 @@ def perturb(z: torch.Tensor, epsilon: float | torch.Tensor) -> torch.Tensor:
     return z + epsilon * torch.eye(z.shape[-1], dtype=z.dtype, device=z.device).unsqueeze(1)
 
 
+def singular_directions(weight: torch.Tensor, gain: torch.Tensor) -> torch.Tensor:
+    """Orthonormal directions of latent space, from the one a generator's first layer A responds to most to the least.
+
+    A = U diag(s) V^T with s falling; the directions are the columns of U (Shen & Zhou 2021, arXiv 2007.06600, with the
+    batch normalisation behind the layer taken into A). A direction's sign makes its largest entry positive.
+
+    weight: (z_dim, channels, height, width), of a transposed convolution applied to one pixel. gain: (channels,), what
+    batch normalisation multiplies each channel by. Returns (z_dim, z_dim), a direction a row.
+    """
+    A = (weight * gain.view(-1, 1, 1)).flatten(1)  # z A is the layer's response to z
+    U = torch.linalg.svd(A.double(), full_matrices=False).U
+    signs = U.gather(0, U.abs().argmax(0, keepdim=True)).sign()
+    return (signs * U).T.to(weight.dtype)
+
+
 def interpolate(a: torch.Tensor, b: torch.Tensor, alpha: torch.Tensor) -> torch.Tensor:
     """(1 - alpha) a + alpha b: the straight line from a to b, exactly a at alpha = 0 and b at alpha = 1.
 

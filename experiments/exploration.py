@@ -7,7 +7,7 @@ import torch
 from experiments import measures
 from experiments.measures import Estimate
 from model import DigitClassifier, Generator
-from q3_solution import interpolate, interpolate_spherical, perturb
+from q3_solution import interpolate, interpolate_spherical, perturb, singular_directions
 
 EVALUATION_SEED = 2**31  # apart from the seeds people train with
 SAMPLES = 5000  # generated images that are measured
@@ -99,6 +99,13 @@ def dimensions(generator: Generator, epsilon: float, classifier: DigitClassifier
         digit=(digits_after != digits_before).float().mean(1),
         agreement=(direction.sum(1).square().sum(-1) - LATENTS) / (LATENTS * (LATENTS - 1)),
     )
+
+
+@torch.no_grad()
+def directions(generator: Generator) -> torch.Tensor:
+    """The singular directions of the generator's first layer and the batch normalisation behind it, (z_dim, z_dim)."""
+    convolution, norm = generator.decoder[:2]
+    return singular_directions(convolution.weight, norm.weight / (norm.running_var + norm.eps).sqrt())
 
 
 def typical(generator: Generator, classifier: DigitClassifier) -> torch.Tensor:

@@ -6,7 +6,7 @@ import torch.nn.functional as F
 
 from model import Generator, ImageCritic
 from q2_solution import lp_reg, vf_wasserstein_distance
-from q3_solution import critic_loss, generator_loss, interpolate, interpolate_spherical, perturb
+from q3_solution import critic_loss, generator_loss, interpolate, interpolate_spherical, perturb, singular_directions
 
 
 class Linear(torch.nn.Module):
@@ -139,3 +139,22 @@ def test_networks_compute_what_the_handouts_do():
 def test_image_critic_judges_each_image_by_itself():
     critic, x = ImageCritic(8), torch.randn(6, 3, 32, 32)
     torch.testing.assert_close(critic(x)[2:3], critic(x[2:3]))
+
+
+def response(weight, gain, z):
+    """What a transposed convolution and the gain of batch normalisation make of latents z (n, z_dim)."""
+    return (torch.nn.functional.conv_transpose2d(z[:, :, None, None], weight) * gain.view(-1, 1, 1)).flatten(1)
+
+
+def test_singular_directions_are_orthonormal_and_by_falling_response():
+    generator = torch.Generator().manual_seed(0)
+    weight, gain = torch.randn(6, 5, 4, 4, generator=generator).double(), torch.rand(5, generator=generator).double()
+    directions = singular_directions(weight, gain)
+    torch.testing.assert_close(directions @ directions.T, torch.eye(6).double())
+    responses = response(weight, gain, directions)
+    sizes = responses.norm(dim=1)
+    assert (sizes.diff() < 0).all()
+    torch.testing.assert_close(responses @ responses.T, torch.diag(sizes**2), rtol=1e-9, atol=1e-9)
+    draws = torch.nn.functional.normalize(torch.randn(2000, 6, generator=generator).double(), dim=1)
+    assert response(weight, gain, draws).norm(dim=1).max() < sizes[0]
+    assert (directions.gather(1, directions.abs().argmax(1, keepdim=True)) > 0).all()
