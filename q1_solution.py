@@ -8,11 +8,6 @@ one of shape ().
 Run as a script, this file trains and evaluates the autoencoder of experiments/vae.py.
 """
 
-if __name__ == "__main__":
-    from experiments import interrupt
-
-    interrupt.end_at_once()  # until the command is at work
-
 import math
 from collections.abc import Callable
 

@@ -7,11 +7,6 @@ differentiated with respect to the critic's parameters.
 Run as a script, this file estimates both divergences as experiments/divergences.py does.
 """
 
-if __name__ == "__main__":
-    from experiments import interrupt
-
-    interrupt.end_at_once()  # until the command is at work
-
 from collections.abc import Callable
 
 import torch

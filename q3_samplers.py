@@ -1,4 +1,4 @@
-"""SVHN as tensors: 32x32 colour photographs of house numbers, read from MATLAB files, or a drawn stand-in.
+"""SVHN as tensors: 32x32 colour photographs of house numbers, read from MATLAB files.
 
 Street View House Numbers (Netzer et al. 2011). Neighbouring images of a file are often crops of one photograph, so a
 part to hold out is always a contiguous block: a shuffled one would share photographs with the rest.
@@ -12,8 +12,6 @@ from typing import NamedTuple
 import numpy as np
 import scipy.io
 import torch
-import torch.nn.functional as F
-from matplotlib import ft2font, get_data_path
 from torch.utils.data import DataLoader, Dataset, SubsetRandomSampler
 
 ADDRESSES = ("http://ufldl.stanford.edu/housenumbers/",)
@@ -80,7 +78,7 @@ def svhn(path: str | Path) -> Photos:
         raise ValueError(f"{path} is not of SVHN's form, X uint8 (32, 32, 3, n) and y (n, 1) from 1 to 10, but holds {form}")
     images = torch.from_numpy(np.ascontiguousarray(X.transpose(3, 2, 0, 1)))
     labels = torch.from_numpy(y.astype(np.int64).ravel() % 10)
-    return _photos(f"SVHN {path.stem}", images, labels)
+    return with_digest(f"SVHN {path.stem}", images, labels)
 
 
 def scale(images: torch.Tensor) -> torch.Tensor:
@@ -100,7 +98,7 @@ def in_blocks(photos: Photos, test: Photos | None = None) -> Blocks:
     """Contiguous blocks of one file's images: 80% training, 10% validation, 10% test; 90%, 10% beside a test file."""
     tenth = len(photos.images) // 10
     sizes = [len(photos.images) - 2 * tenth, tenth, tenth] if test is None else [len(photos.images) - tenth, tenth]
-    parts = [_photos(photos.name, *part) for part in zip(photos.images.split(sizes), photos.labels.split(sizes))]
+    parts = [with_digest(photos.name, *part) for part in zip(photos.images.split(sizes), photos.labels.split(sizes))]
     return Blocks(*parts, *([] if test is None else [test]))
 
 
@@ -156,55 +154,5 @@ def svhn_sampler(
     )
 
 
-def stand_in(size: int = 4000, seed: int = 0) -> Photos:
-    """`size` drawn house numbers: what the whole path runs on where there is neither file nor network. Not SVHN.
-
-    Each is a digit in one of matplotlib's fonts, turned, shifted and scaled, a neighbour cut off at either edge, in two
-    random colours under a slope of light, blurred, with noise. The same bytes at every call with the same seed.
-    """
-    generator = torch.Generator().manual_seed(seed)
-
-    def uniform(low: float, high: float, *shape: int) -> torch.Tensor:
-        return low + (high - low) * torch.rand(size, *shape, generator=generator)
-
-    glyphs = _glyphs()  # (fonts, 10, 64, 44)
-    fonts = torch.randint(len(glyphs), (size,), generator=generator)
-    digits = torch.randint(10, (size, 3), generator=generator)  # left neighbour, the one to read, right neighbour
-    strip = torch.cat([glyphs[fonts, digits[:, place]] for place in range(3)], dim=-1).unsqueeze(1)  # (size, 1, 64, 3 * 44)
-
-    angle, zoom = uniform(-0.15, 0.15), uniform(0.9, 1.5)
-    across = 64 / strip.shape[-1]
-    rows = torch.stack([angle.cos() * zoom * across, -angle.sin() * zoom * across, uniform(-0.08, 0.08)], dim=1)
-    columns = torch.stack([angle.sin() * zoom, angle.cos() * zoom, uniform(-0.15, 0.15)], dim=1)
-    grid = F.affine_grid(torch.stack([rows, columns], dim=1), [size, 1, 32, 32], align_corners=False)
-    ink = F.grid_sample(strip, grid, align_corners=False)  # (size, 1, 32, 32)
-    kernel = torch.tensor([1.0, 2.0, 1.0]) / 4
-    blurred = F.conv2d(ink, (kernel.unsqueeze(1) * kernel)[None, None], padding=1)
-    ink = torch.lerp(ink, blurred, uniform(0, 1, 1, 1, 1))
-
-    paper, contrast = uniform(0.1, 0.9, 1, 1, 1) + uniform(-0.1, 0.1, 3, 1, 1), uniform(0.2, 0.6, 1, 1, 1)
-    colour = paper + torch.where(paper.mean(1, keepdim=True) > 0.5, -contrast, contrast) + uniform(-0.1, 0.1, 3, 1, 1)
-    slope = torch.linspace(-1, 1, 32).view(1, 1, 1, 32) * uniform(-0.15, 0.15, 1, 1, 1)
-    pictures = torch.lerp(paper, colour, ink) + slope + 0.02 * torch.randn(size, 3, 32, 32, generator=generator)
-    return _photos(STAND_IN, (255 * pictures.clamp(0, 1)).round().byte(), digits[:, 1])
-
-
-def _glyphs() -> torch.Tensor:
-    """The ten digits in every font, white on black and centred: float32 (fonts, 10, 64, 44) in [0, 1]."""
-    names = ("DejaVuSans", "DejaVuSans-Bold", "DejaVuSans-Oblique", "DejaVuSerif", "DejaVuSerif-Bold", "STIXGeneral", "cmb10")
-    glyphs = torch.zeros(len(names), 10, 64, 44)
-    for font_glyphs, name in zip(glyphs, names):
-        font = ft2font.FT2Font(f"{get_data_path()}/fonts/ttf/{name}.ttf")
-        font.set_size(56, 72)
-        for digit, glyph in enumerate(font_glyphs):
-            font.set_text(str(digit))
-            font.draw_glyphs_to_bitmap()
-            drawn = torch.from_numpy(np.array(font.get_image())).float() / 255
-            height, width = drawn.shape
-            top, left = (64 - height) // 2, (44 - width) // 2
-            glyph[top : top + height, left : left + width] = drawn
-    return glyphs
-
-
-def _photos(name: str, images: torch.Tensor, labels: torch.Tensor) -> Photos:
+def with_digest(name: str, images: torch.Tensor, labels: torch.Tensor) -> Photos:
     return Photos(name, hashlib.sha256(images.numpy().tobytes() + labels.numpy().tobytes()).hexdigest(), images, labels)

@@ -5,11 +5,6 @@ Images are (batch, 3, 32, 32) in [-1, 1], latents (batch, z_dim), but nothing he
 Run as a script, this file trains and explores a generator of house numbers as experiments/wgan.py does.
 """
 
-if __name__ == "__main__":
-    from experiments import interrupt
-
-    interrupt.end_at_once()  # until the command is at work
-
 from collections.abc import Callable
 from typing import NamedTuple
 

@@ -1,11 +1,6 @@
-"""`python -m experiments.classifier`: train the classifier of digits that judges question 3's images."""
+"""`python -m experiments.classifier`: train the digit classifier that judges question 3's images, or its guide."""
 
-if __name__ == "__main__":
-    from experiments import interrupt
-
-    interrupt.end_at_once()  # until the command is at work
-
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +8,15 @@ import torch
 import torch.nn.functional as F
 
 import q3_samplers
+from experiments import main as harness
 from experiments import measures, training, weights
-from experiments.errors import words_of
-from experiments.files import check_file
-from experiments.options import Options, UserError, command, file_path, new_options, option, parse, to_record
+from experiments.errors import UserError
+from experiments.options import Options, file_path, option, to_record
 from experiments.run import RunDirectory
+from experiments.wgan_data import read_photos
 from model import DigitClassifier
 
-SHIFT = 2  # pixels, at most
+SHIFT = 2  # pixels, at most, by which training images are moved
 
 
 @dataclass(frozen=True)
@@ -33,8 +29,8 @@ class ClassifierOptions(Options):
     data_file: Path | None = option(None, "an SVHN .mat file, the first 80% of which are trained on", file_path, scope="place")
     dataset_digest: str = option("", "SHA-256 of the images", scope="record")
     epochs: int = option(14, "passes over the training images", scope="length")
-    batch_size: int = option(64, "images a step")
-    learning_rate: float = option(2e-3, "of Adam")
+    batch_size: int = option(64, "images per update")
+    learning_rate: float = option(2e-3, "Adam's learning rate")
 
 
 class Learner:
@@ -102,47 +98,35 @@ def train(run: RunDirectory, blocks: q3_samplers.Blocks, options: ClassifierOpti
     torch.manual_seed(options.seed)
     learner = Learner(options, blocks.train, device)
     classifier = learner.classifier
-    training.fit(
-        learner,
-        run,
-        options,
-        device,
-        state=run.resume(options),
-        label={"dataset": blocks.train.name},
-        measure=lambda epoch: {"accuracy": measures.accuracy(classifier, blocks.valid)},
-    )
+
+    def measure(epoch: int) -> dict[str, float]:
+        return {"accuracy": measures.accuracy(classifier, blocks.valid)}
+
+    training.fit(learner, run, options, device, run.resume(options), {"dataset": blocks.train.name}, measure=measure)
     set_unit(classifier.eval(), learner.images)
-    path = run.folder / weights.CLASSIFIER.name
     origin = {**to_record(options), "dataset": blocks.train.name}
     del origin["data_file"]  # where it lay says nothing about the weights
-    weights.save(path, {"classifier": classifier}, origin)
+    weights.save(run.folder / weights.CLASSIFIER.name, {"classifier": classifier}, origin)
+
+
+def evaluate(run: RunDirectory, blocks: q3_samplers.Blocks, options: ClassifierOptions, device: torch.device) -> None:
+    """Print the accuracy of classifier.pt on what it was not trained on."""
+    path = run.folder / weights.CLASSIFIER.name
     classifier, _ = weights.load_classifier(path)
     valid, test = (measures.accuracy(classifier, block) for block in (blocks.valid, blocks.test))
     print(f"accuracy on the validation block {valid:.3f}, on the test block {test:.3f}; written to {path}")
 
 
-def _main(argv: list[str] | None) -> None:
-    presets = {"tuned": ClassifierOptions(), "handout": ClassifierOptions(preset="handout")}
-    named = parse(argv, "Train the classifier that judges question 3's images.", presets)
-    asked = new_options(named, presets)
-    device = training.choose_device(asked.device)
-    with RunDirectory(asked.run_dir) as run:
-        options = run.resumed(asked, named, device, lengthen=True) if asked.resume else None
-        path = (options or asked).data_file
-        if path is None:
-            raise UserError("name the images to train on by --data-file, an SVHN .mat file")
-        try:
-            check_file(path)
-            blocks = q3_samplers.in_blocks(q3_samplers.svhn(path))
-        except (OSError, ValueError) as error:
-            raise UserError(words_of(error)) from error
-        if options is None:
-            options = replace(asked, dataset_digest=blocks.train.digest)
-            run.begin(options, device)
-        elif blocks.train.digest != options.dataset_digest:
-            raise UserError(f"{run.folder} was trained on other images than {path} holds now; name them by --data-file")
-        train(run, blocks, options, device)
+def load(options: ClassifierOptions) -> harness.Data:
+    """The images of --data-file, in blocks."""
+    if options.data_file is None:
+        raise UserError("name the images to train on by --data-file, an SVHN .mat file")
+    blocks = q3_samplers.in_blocks(read_photos(options.data_file))
+    return harness.Data(blocks, blocks.train.name, {"dataset_digest": blocks.train.digest})
 
+
+DESCRIPTION = "Train a classifier of digits: the judge of question 3's images, or with another seed the guide."
+EXPERIMENT = harness.Experiment(DESCRIPTION, {"tuned": ClassifierOptions()}, load, train, evaluate)
 
 if __name__ == "__main__":
-    raise SystemExit(command(_main))
+    raise SystemExit(harness.main(EXPERIMENT))

@@ -1,20 +1,23 @@
 """The one training loop: resume, advance, log, checkpoint, progress, for whatever learns unit by unit."""
 
+import contextlib
 import math
+import signal
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Protocol
 
 import torch
 from tqdm import tqdm
 
-from experiments.options import Options, UserError
-from experiments.run import RunDirectory
+from experiments.errors import UserError, user_error_if_unreadable
+from experiments.options import Options
+from experiments.run import START_ANEW, RunDirectory
 
 
 class Learner(Protocol):
-    """What `fit` trains: networks, optimizers, and whatever else a step changes. A unit is an epoch, or a step."""
+    """What `fit` trains: networks, optimizers, and whatever else training changes. A unit is an epoch, or a step."""
 
     def advance(self, unit: int) -> Mapping[str, torch.Tensor | float]:
         """Train for one unit, 1 the first. Returns what was measured, name to scalar; a tensor need not be ready."""
@@ -27,6 +30,10 @@ class Learner(Protocol):
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Put back what state_dict gave, on whatever device."""
+
+
+class Stopped(KeyboardInterrupt):
+    """A signal has ended training after its unit was finished and saved."""
 
 
 def fit(
@@ -44,14 +51,13 @@ def fit(
 ) -> float:
     """Train as far as options.length says, from the checkpoint `state` if there is one. Returns the seconds it took.
 
-    A line of log.jsonl every `log_every` units, what advance measured averaged over them; with the first of these that
-    comes `checkpoint_minutes` of training after the last, and at the end, a checkpoint and a line on the screen. Ctrl-C
-    makes a checkpoint of what there was at the last line.
+    Every `log_every` units a line of log.jsonl holds `label`, the unit's number, and the means over these units of what
+    advance returned. Every `checkpoint_minutes`, and at the end, the line also holds measure(unit), a checkpoint is
+    saved, with `kept` in it, and export(unit, seconds) writes what else there is to write; export runs again on
+    resuming, since a kill may have come between. Ctrl-C or SIGTERM lets the unit at work finish, saves a checkpoint and
+    raises Stopped.
 
-    label: what begins every line. kept: what else is to be in every checkpoint. measure(unit): what a checkpoint
-    measures in addition, for the log. export(unit, seconds): writes what else there is to write when a checkpoint has
-    been written, and again when one is resumed, since a kill may have come between. UserError if training is no longer
-    finite.
+    UserError if training is no longer finite; the last checkpoint is kept.
     """
     unit, length = options.length
     done, seconds = 0, 0.0
@@ -60,33 +66,57 @@ def fit(
         export(done, seconds)
     saved_at, sums, units, began = seconds, dict[str, Any](), 0, time.perf_counter()
     title = f"{next(iter(label.values()))}, {unit.replace('_', ' ')}"
-    for number in tqdm(range(done + 1, length + 1), title, length, initial=done, leave=False, disable=None):
-        for name, value in learner.advance(number).items():
-            sums[name] = sums.get(name, 0) + value
-        units += 1
-        if number % log_every and number != length:
-            continue
-        means = {name: float(total / units) for name, total in sums.items()}  # waits for a GPU, then the clock is read
-        lasted = time.perf_counter() - began
-        seconds += lasted
-        entry = {**label, unit: number, **means, "seconds": round(seconds, 2)}
-        entry[f"{unit.split('_')[-1]}s_per_second"] = units / lasted
-        _check_finite(learner, entry, unit, run)
-        due = seconds - saved_at >= 60 * checkpoint_minutes or number == length
-        measured = measure(number) if due else {}
-        _check_finite(learner, entry | measured, unit, run)
-        run.log(entry | measured)
-        progress = {unit: number, "train_seconds": seconds, "random_state": random_state(device)}
-        keep = run.save if due else run.save_if_interrupted
-        keep({**label, **(kept or {}), **progress, "learner": learner.state_dict()}, options)
-        if due:
-            export(number, seconds)
-            saved_at, left = seconds, seconds / number * (length - number)
-            shown = "  ".join(f"{name} {value:.5g}" for name, value in {**means, **measured}.items())
-            tqdm.write(f"{title} {number}/{length}  {shown}  {duration(seconds)}, {duration(left)} left")
-            sys.stdout.flush()
-        sums, units, began = {}, 0, time.perf_counter()
+    with signals_noted(unit) as signals:
+        for number in tqdm(range(done + 1, length + 1), title, length, initial=done, leave=False, disable=None):
+            for name, value in learner.advance(number).items():
+                sums[name] = sums.get(name, 0) + value
+            units += 1
+            if number % log_every and number != length and not signals:
+                continue
+            means = {name: float(total / units) for name, total in sums.items()}  # waits for a GPU, then the clock is read
+            lasted = time.perf_counter() - began
+            seconds += lasted
+            entry = {**label, unit: number, **means, "seconds": round(seconds, 2)}
+            entry[f"{unit.split('_')[-1]}s_per_second"] = units / lasted
+            _check_finite(learner, entry, unit, run)
+            due = seconds - saved_at >= 60 * checkpoint_minutes or number == length
+            measured = measure(number) if due else {}
+            _check_finite(learner, entry | measured, unit, run)
+            run.log(entry | measured)
+            if due or signals:
+                progress = {unit: number, "train_seconds": seconds, "random_state": random_state(device)}
+                run.save({**label, **(kept or {}), **progress, "learner": learner.state_dict()}, options)
+                export(number, seconds)
+                saved_at, left = seconds, seconds / number * (length - number)
+                shown = "  ".join(f"{name} {value:.5g}" for name, value in {**means, **measured}.items())
+                tqdm.write(f"{title} {number}/{length}  {shown}  {duration(seconds)}, {duration(left)} left")
+                sys.stdout.flush()
+            if signals:
+                raise Stopped(f" after {unit.replace('_', ' ')} {number}; the same command with --resume goes on from there")
+            sums, units, began = {}, 0, time.perf_counter()
     return seconds
+
+
+@contextlib.contextmanager
+def signals_noted(unit: str) -> Iterator[list[int]]:
+    """While it lasts, the first Ctrl-C or SIGTERM is put on the list that this gives; the second is a KeyboardInterrupt."""
+    noted: list[int] = []
+
+    def note(number: int, _: object) -> None:
+        if noted:
+            raise KeyboardInterrupt("; --resume goes on from the last checkpoint, if one was saved")
+        noted.append(number)
+        print(f"\nfinishing this {unit.replace('_', ' ')}, then saving; Ctrl-C again ends at once", file=sys.stderr, flush=True)
+
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    for number, handler in before.items():
+        if handler != signal.SIG_IGN:  # such as of a shell's job in the background
+            signal.signal(number, note)
+    try:
+        yield noted
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _restore(
@@ -94,16 +124,14 @@ def _restore(
 ) -> tuple[int, float]:
     """Put a checkpoint back. Returns the units done, and the seconds they took."""
     unit, length = options.length
-    with run.understood():
+    with user_error_if_unreadable(run.checkpoint, START_ANEW):
         learner.load_state_dict(state["learner"])
         set_random_state(state["random_state"], device)
         done, seconds, before = int(state[unit]), float(state["train_seconds"]), int(state["options"][f"{unit}s"])
         if (part := learner.first_not_finite()) is not None:
             raise ValueError(f"the {part} is not finite")
-        if not 0 < done <= length:
-            raise ValueError(f"it is {done} {unit}s long, and options.json beside it says {length}")
     print(f"resuming after {unit.replace('_', ' ')} {done} of {length}", flush=True)
-    if before < length and options.bound_to_length(done, before):
+    if before < length and options.schedule == "cosine":
         print(
             f"made longer, from {before} to {length}: the learning rate goes on where the schedule over {length} stands, "
             f"higher than it was, so this is not the run that {length} from the start would have been",
@@ -119,7 +147,7 @@ def _check_finite(learner: Learner, entry: dict[str, Any], unit: str, run: RunDi
         kept = f"the last checkpoint in {run.folder} is kept; " if run.checkpoint.exists() else ""
         raise UserError(
             f"the {part} is no longer finite by {unit.replace('_', ' ')} {entry[unit]}; {kept}start again with a smaller "
-            "--learning-rate"
+            "--learning-rate in another --run-dir"
         )
 
 
@@ -129,35 +157,17 @@ def learning_rate_at(step: int, steps: int, learning_rate: float, schedule: str)
 
 
 def adam(network: torch.nn.Module, beta1: float, beta2: float, weight_decay: float = 0.0) -> torch.optim.AdamW:
-    """Adam of a rate that set_learning_rate is to give, on the network's device: on a GPU fit to be recorded.
+    """Adam whose rate set_learning_rate gives.
 
     weight_decay: the share of each weight, times the rate, that a step takes off (AdamW, Loshchilov & Hutter 2019,
     arXiv 1711.05101); without it, AdamW is Adam to the bit.
     """
-    betas = (beta1, beta2)
-    optimizer = torch.optim.AdamW(network.parameters(), lr=0.0, betas=betas, weight_decay=weight_decay, fused=True)
-    fit_to_device(optimizer)
-    return optimizer
-
-
-def fit_to_device(optimizer: torch.optim.Optimizer) -> None:
-    """Make the rate of Adam a tensor on a GPU, which a recorded step reads anew, and a number elsewhere.
-
-    To be called again once a state is loaded, which may have been saved on another device.
-    """
-    for group in optimizer.param_groups:
-        device = group["params"][0].device
-        group["capturable"] = device.type == "cuda"
-        group["lr"] = torch.zeros((), device=device) if group["capturable"] else 0.0
+    return torch.optim.AdamW(network.parameters(), lr=0.0, betas=(beta1, beta2), weight_decay=weight_decay, fused=True)
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
-    """Make `rate` the rate of the next step; where the rate is a tensor, in place, so that a recorded step sees it."""
     for group in optimizer.param_groups:
-        if isinstance(group["lr"], torch.Tensor):
-            group["lr"].fill_(rate)
-        else:
-            group["lr"] = rate
+        group["lr"] = rate
 
 
 def average_decay_at(step: int, decay: float) -> float:
@@ -166,15 +176,17 @@ def average_decay_at(step: int, decay: float) -> float:
 
 
 @torch.no_grad()
-def update_average(average: torch.nn.Module, network: torch.nn.Module, decay: float | torch.Tensor) -> None:
+def update_average(average: torch.nn.Module, network: torch.nn.Module, decay: float) -> None:
     """average <- decay average + (1 - decay) network, for weights and for batch normalisation's running statistics.
 
     Does nothing where the average is the network itself.
     """
     if average is not network:
-        for mean, value in zip(average.state_dict().values(), network.state_dict().values()):
-            if mean.is_floating_point():  # not the count of batches
-                mean.lerp_(value, torch.as_tensor(1 - decay, dtype=mean.dtype, device=mean.device))
+        means, values = (
+            [tensor for tensor in module.state_dict().values() if tensor.is_floating_point()]  # not the count of batches
+            for module in (average, network)
+        )
+        torch._foreach_lerp_(means, values, 1 - decay)
 
 
 def first_not_finite(networks: Mapping[str, torch.nn.Module]) -> str | None:

@@ -1,0 +1,38 @@
+"""What the figures of all questions share: colours, the curve of a log, words as they are, PNG files."""
+
+import io
+from pathlib import Path
+
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from experiments.files import write_atomically
+
+INK, ACCENT, FAINT = "#1f2933", "#c2410c", "#9aa5b1"
+COLOURS = (ACCENT, INK, "#2563eb", "#15803d", "#7c3aed", FAINT)  # of curves, the emphasised one first
+
+
+def escape_mathtext(words: str) -> str:
+    """Words for a figure as they are: matplotlib takes what is between two dollar signs for mathematics."""
+    return words.replace("$", r"\$")
+
+
+def points(log: list[dict], x: str, y: str) -> tuple[list[float], list[float]]:
+    """The x and y of those entries of a log that have both, two lists."""
+    kept = [entry for entry in log if x in entry and y in entry]
+    return [entry[x] for entry in kept], [entry[y] for entry in kept]
+
+
+def plain_axes(axes: Axes) -> None:
+    """Only the lines that are read: no frame at the top and at the right, a faint grid."""
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(alpha=0.3)
+
+
+def save(figure: Figure, path: Path, dpi: int = 120) -> None:
+    """Write the figure as PNG, by Agg whatever backend the environment names."""
+    buffer = io.BytesIO()
+    figure.set_dpi(dpi)
+    FigureCanvasAgg(figure).print_png(buffer)
+    write_atomically(path, buffer.getvalue())

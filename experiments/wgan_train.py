@@ -1,0 +1,173 @@
+"""Question 3's training: the networks of WGAN-LP, and the step that trains them."""
+
+import copy
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+
+import q3_samplers
+from experiments import training, weights
+from experiments.errors import user_error_if_unreadable
+from experiments.files import load_plain, restore
+from experiments.training import adam, learning_rate_at, set_learning_rate
+from experiments.wgan_options import WGANOptions
+from experiments.wgan_views import DigitView, Whitened, augmented
+from model import Generator, ImageCritic
+from q2_solution import CriticFunction
+from q3_solution import CriticLoss, critic_loss, generator_loss
+
+VIEW_IMAGES = 8000  # images, at most, from which the whitened norm and the digit view are computed
+SECOND_CRITIC_WEIGHT = 6.0  # of the second critic's loss in the generator's
+
+
+class ViewedCritic(NamedTuple):
+    """A critic, its optimizer, what it receives of an image, and its weight in the generator's loss."""
+
+    critic: torch.nn.Module
+    optimizer: torch.optim.Optimizer
+    view: CriticFunction
+    weight: float
+
+
+class Learner:
+    """What training on uint8 images changes: generator, critics, optimizers, and the average generator, which draws."""
+
+    def __init__(self, options: WGANOptions, images: torch.Tensor) -> None:
+        self.options, self.images, device = options, images, images.device
+        layout: dict[str, Any] = {"device": device, "memory_format": torch.channels_last}  # what convolutions are fastest on
+        self.generator = Generator(options.z_dim, options.h_dim).to(**layout)
+        self.critic = ImageCritic(options.h_dim).to(**layout)
+        self.average = copy.deepcopy(self.generator) if options.average_decay else self.generator
+        self.generator_optimizer = adam(self.generator, options.beta1, options.beta2)
+        self.critic_optimizer = adam(self.critic, options.beta1, options.beta2)
+        self.parts = ["generator", "critic", "average", "generator_optimizer", "critic_optimizer"]
+        self.whitened = Whitened(q3_samplers.scale(q3_samplers.spread(images, VIEW_IMAGES))) if options.whiten else None
+        if options.guide:
+            self.digit_view = DigitView(weights.load_guide().to(device), q3_samplers.scale(q3_samplers.spread(images, VIEW_IMAGES)))
+            self.digit_critic = ImageCritic(options.h_dim).to(**layout)
+            self.digit_critic_optimizer = adam(self.digit_critic, options.beta1, options.beta2)
+            self.parts += ["digit_view", "digit_critic", "digit_critic_optimizer"]
+
+    def critics(self) -> Iterator[ViewedCritic]:
+        """The critic, and with --guide the second critic; the generator descends the weighted sum of their losses."""
+        yield ViewedCritic(self.critic, self.critic_optimizer, self.critic_view, 1.0)
+        if self.options.guide:
+            yield ViewedCritic(self.digit_critic, self.digit_critic_optimizer, self.digit_view, SECOND_CRITIC_WEIGHT)
+
+    def critic_view(self, images: torch.Tensor) -> torch.Tensor:
+        """What the first critic receives of images."""
+        return images if self.whitened is None else self.whitened(images)
+
+    def augmented(self, images: torch.Tensor) -> torch.Tensor:
+        """The images as all critics receive them in training, before each one's view."""
+        return augmented(images) if self.options.augment else images
+
+    def batch(self) -> torch.Tensor:
+        """Training images drawn at random, (batch_size, 3, 32, 32) in [-1, 1]."""
+        rows = torch.randint(len(self.images), (self.options.batch_size,), device=self.images.device)
+        return q3_samplers.scale(self.images.index_select(0, rows)).contiguous(memory_format=torch.channels_last)
+
+    def noise(self) -> torch.Tensor:
+        """Latents from the prior, (batch_size, z_dim)."""
+        return torch.randn(self.options.batch_size, self.options.z_dim, device=self.images.device)
+
+    def output(self, network: torch.nn.Module, x: torch.Tensor) -> torch.Tensor:
+        """network(x) by products of the precision asked for. Weights, and the result, are float32."""
+        with torch.autocast(x.device.type, torch.bfloat16, enabled=self.options.precision == "bfloat16"):
+            return network(x).float()
+
+    def advance(self, number: int) -> dict[str, torch.Tensor]:
+        """Generator step `number`: critic updates, each on new images and new noise, then one generator update.
+
+        Returns scalars, name to value, averaged over the critic updates; of the second critic the estimate alone. The
+        penalty is computed in every update with the weight lambda, or with --lazy-penalty in the first update of each
+        step with the weight lambda times the number of updates.
+        """
+        options = self.options
+        self.set_learning_rates(number - 1)
+        every = options.critic_updates if options.lazy_penalty else 1
+        estimates, penalties, digit_estimates = [], [], []
+        for update in range(options.critic_updates):
+            weight = 0.0 if update % every else every * options.lipschitz_weight
+            loss, *others = self.update_critics(self.batch(), self.noise(), weight)
+            estimates.append(loss.wasserstein_estimate)
+            if weight:
+                penalties.append(loss.lipschitz_penalty)
+            digit_estimates += [other.wasserstein_estimate for other in others]
+        measured = {
+            "wasserstein_estimate": torch.stack(estimates).mean(),
+            "lipschitz_penalty": torch.stack(penalties).mean(),
+            "generator_loss": self.update_generator(self.noise()),
+        }
+        decay = training.average_decay_at(number - 1, options.average_decay)
+        training.update_average(self.average, self.generator, decay)
+        if digit_estimates:
+            measured["digit_wasserstein_estimate"] = torch.stack(digit_estimates).mean()
+        return measured
+
+    def set_learning_rates(self, step: int) -> None:
+        options = self.options
+        rates = [(critic.optimizer, options.critic_learning_rate) for critic in self.critics()]
+        for optimizer, rate in [(self.generator_optimizer, options.learning_rate), *rates]:
+            set_learning_rate(optimizer, learning_rate_at(step, options.generator_steps, rate, options.schedule))
+
+    def update_critics(self, x: torch.Tensor, z: torch.Tensor, lipschitz_weight: float) -> list[CriticLoss]:
+        """One update of each critic by Adam, down its loss on images x and g(z). Returns the losses.
+
+        The penalty holds a critic to slope 1 between what it receives: x and g(z), augmented independently, in its view.
+        """
+        with torch.no_grad():
+            x, y = self.augmented(x), self.augmented(self.output(self.generator, z))
+        losses = []
+        for critic, optimizer, view, _ in self.critics():
+            loss = critic_loss(view(x), view(y), partial(self.output, critic), lipschitz_weight)
+            optimizer.zero_grad()
+            loss.total.backward()
+            optimizer.step()
+            losses.append(CriticLoss(*(part.detach() for part in loss)))
+        return losses
+
+    def update_generator(self, z: torch.Tensor) -> torch.Tensor:
+        """One update of the generator by Adam, down the weighted sum of its losses at z. Returns that sum."""
+        y = self.augmented(self.output(self.generator, z))
+        losses = [weight * generator_loss(view(y), partial(self.output, critic)) for critic, _, view, weight in self.critics()]
+        loss = torch.stack(losses).sum()
+        self.generator_optimizer.zero_grad()
+        loss.backward(inputs=list(self.generator.parameters()))
+        self.generator_optimizer.step()
+        return loss.detach()
+
+    def first_not_finite(self) -> str | None:
+        networks = {part: getattr(self, part) for part in self.parts if not part.endswith("optimizer")}
+        return training.first_not_finite(networks)
+
+    def start_from(self, path: Path) -> None:
+        """Begin with a generator.pt or checkpoint: its generator, and its critic if one of the same norm is in it.
+
+        Otherwise a line says that the critic begins anew, as the second critic always does. UserError if a network does
+        not fit.
+        """
+        remedy = "name another by --initial-weights"
+        content = load_plain(path, remedy)
+        made_with = content.get("options", content.get("origin", {}))  # of a checkpoint; of a generator.pt
+        content = content.get("learner", content)
+        with user_error_if_unreadable(path, remedy):
+            generator = content.get("average", content.get("generator"))
+            restore(self.generator, generator)
+            restore(self.average, generator)
+            if "critic" not in content:
+                print(f"{path} holds no critic: a new one begins")
+            elif made_with.get("whiten", False) != self.options.whiten:
+                print(f"the critic in {path} is of another norm (see --whiten): a new one begins")
+            else:
+                restore(self.critic, content["critic"])
+
+    def state_dict(self) -> dict[str, Any]:
+        return {part: getattr(self, part).state_dict() for part in self.parts}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        for part in self.parts:
+            getattr(self, part).load_state_dict(state[part])
