@@ -113,7 +113,8 @@ def train(run: RunDirectory, blocks: q3_samplers.Blocks, options: ClassifierOpti
     )
     set_unit(classifier.eval(), learner.images)
     path = run.folder / weights.CLASSIFIER.name
-    origin = {**to_record(options), "dataset": blocks.train.name}
+    origin = {**to_record(options), "dataset": blocks.train.name, "images": [0, len(blocks.train.images) - 1]}
+    origin["seen"] = weights.seen(blocks.train.images, [])
     del origin["data_file"]  # where it lay says nothing about the weights
     weights.save(path, {"classifier": classifier}, origin)
     classifier, _ = weights.load_classifier(path)

@@ -1,7 +1,7 @@
 """Trained networks as files of plain tensors, each with its origin: plain values that say how it was made."""
 
 import io
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from experiments.errors import UserError, understood
 from experiments.files import load_plain, write_atomically
 from experiments.options import text
 from model import DigitClassifier, Generator
+from q3_samplers import fingerprints
 
 PRETRAINED = Path(__file__).parents[1] / "data" / "pretrained"
 GENERATOR = PRETRAINED / "generator.pt"
@@ -55,6 +56,17 @@ def load(path: Path) -> dict:
             return load_plain(path)
     except FileNotFoundError as error:
         raise UserError(f"{path} is missing; name a file of weights that is there") from error
+
+
+def seen_by(path: Path) -> list[int]:
+    """Fingerprints of the images that networks of a file, or a checkpoint, were trained on; [] if unknown."""
+    content = load(path)
+    return content.get("origin", content).get("seen", [])
+
+
+def seen(images: torch.Tensor, others: Iterable[Path | None]) -> list[int]:
+    """Fingerprints of all that a network has seen that is trained on these images with the networks in other files."""
+    return sorted({*fingerprints(images), *(mark for path in others if path for mark in seen_by(path))})
 
 
 def load_generator(path: Path) -> tuple[Generator, dict]:

@@ -1,5 +1,6 @@
 """What question 3 can be asked for, and its two presets."""
 
+import argparse
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -7,8 +8,15 @@ import torch
 
 import q3_samplers
 from experiments import weights
-from experiments.options import Options, UserError, file_path, fraction, option, whole_number
+from experiments.options import Options, UserError, file_path, fraction, option, positive_integer, whole_number
 from model import DigitClassifier
+
+
+def at_least_100(value: str) -> int:
+    """A check of an option: an integer of at least 100, of which the smallest part, a fifth, can still be measured."""
+    if (number := positive_integer(value)) < 100:
+        raise argparse.ArgumentTypeError(f"{number} is too small, the least is 100")
+    return number
 
 
 @dataclass(frozen=True)
@@ -26,6 +34,7 @@ class WGANOptions(Options):
     data_file: Path | None = option(None, "an SVHN .mat file instead of --data-dir's", file_path, scope="place")
     generator: Path | None = option(None, "weights to evaluate, of a run or of the handout's", file_path, scope="command")
     epsilon: float = option(2.0, "how far evaluate moves a latent dimension", scope="command")
+    samples: int = option(5000, "generated images that evaluate measures, at least 100", at_least_100, scope="command")
     checkpoint_minutes: float = option(5.0, "of training between checkpoints; Ctrl-C makes one as well", scope="command")
     log_every: int = option(50, "generator steps between lines of log.jsonl", scope="command")
     generator_steps: int = option(20_000, "of training", scope="length")
