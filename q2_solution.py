@@ -59,7 +59,8 @@ def gradient_norm(x: torch.Tensor, y: torch.Tensor, critic: CriticFunction) -> t
     x_tilde = (t * x + (1 - t) * y).detach().requires_grad_()
     differentiable = torch.is_grad_enabled()
     with torch.enable_grad():
-        (gradient,) = torch.autograd.grad(critic(x_tilde).sum(), x_tilde, create_graph=differentiable)
+        value = critic(x_tilde).sum() + 0 * x_tilde.sum()  # so that a critic that ignores x has a gradient too: 0
+        (gradient,) = torch.autograd.grad(value, x_tilde, create_graph=differentiable)
     return torch.linalg.vector_norm(gradient.flatten(1), dim=1)
 
 

@@ -22,6 +22,7 @@ MD5 = {  # of the published files; extra_32x32.mat has none here and is taken as
 }
 STAND_IN = "svhn-stand-in"
 LARGEST = 531_131  # images in a file: as many as the published extra_32x32.mat has
+USED = 10_000  # images at the start of the test file by which the bundled networks were trained, chosen or measured
 
 
 class Photos(NamedTuple):
@@ -53,32 +54,45 @@ def svhn(path: str | Path) -> Photos:
     path = Path(path)
     if (size := path.stat().st_size) > 2 * 32 * 32 * 3 * LARGEST:
         raise ValueError(f"{path} is no file of SVHN's form: it has {size:,} bytes; get it anew from {ADDRESSES[0]}")
-    content = path.read_bytes()
-    found, published = hashlib.md5(content).hexdigest(), MD5.get(path.name)
-    if published not in (None, found):
+    if path.name in MD5 and (found := _md5(path)) != MD5[path.name]:
         raise ValueError(
-            f"{path} is not the published file: its contents ({len(content):,} bytes) have MD5 {found[:12]}..., expected "
-            f"{published[:12]}...; delete it to have it downloaded anew, or put the published file in its place"
+            f"{path} is not the published file: its contents ({size:,} bytes) have MD5 {found[:12]}..., expected "
+            f"{MD5[path.name][:12]}...; delete it to have it downloaded anew, or put the published file in its place"
         )
     try:
-        shapes = {name: shape for name, shape, _ in scipy.io.whosmat(path)}
+        variables = scipy.io.whosmat(path)
+        shapes = {name: shape for name, shape, _ in variables}
         for name, largest in (("X", 32 * 32 * 3 * LARGEST), ("y", LARGEST)):
-            if math.prod(shapes.get(name, ())) > largest:  # seen before it is unpacked
+            if math.prod(shapes.get(name, ())) > largest:  # before it is unpacked
                 raise ValueError(f"{name} is {shapes[name]}")
         arrays = scipy.io.loadmat(path, variable_names=("X", "y"))
-        form = {name: f"{array.dtype} {array.shape}" for name, array in arrays.items() if not name.startswith("__")}
-        X, y = arrays.get("X"), arrays.get("y")
     except MemoryError:
         raise
+    except NotImplementedError as error:  # which SciPy raises for version 7.3, an HDF5 file
+        raise ValueError(f"{path} is a MATLAB file of version 7.3; save it as version 7: save(..., '-v7')") from error
     except Exception as error:  # whatever SciPy meets in a damaged or foreign file
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise ValueError(f"{path} is damaged or no MATLAB file ({reason}); get it anew from {ADDRESSES[0]}") from error
+    X, y = arrays.get("X"), arrays.get("y")
     numeric = X is not None and y is not None and y.dtype.kind in "uif" and X.dtype == np.uint8
     if not numeric or X.shape != (32, 32, 3, y.size) or not np.isin(y, range(1, 11)).all():
-        raise ValueError(f"{path} is not of SVHN's form, X uint8 (32, 32, 3, n) and y (n, 1) from 1 to 10, but holds {form}")
+        held = ", ".join(f"{name} {kind} {shape}" for name, shape, kind in variables) or "nothing"
+        digits = f" from {y.min():g} to {y.max():g}" if numeric and y.size else ""
+        raise ValueError(
+            f"{path} is not of SVHN's form, variables X uint8 (32, 32, 3, n) and y (n, 1) from 1 to 10 (10 for the digit 0), "
+            f"but holds {held}{digits}"
+        )
     images = torch.from_numpy(np.ascontiguousarray(X.transpose(3, 2, 0, 1)))
     labels = torch.from_numpy(y.astype(np.int64).ravel() % 10)
     return with_digest(f"SVHN {path.stem}", images, labels)
+
+
+def _md5(path: Path) -> str:
+    digest = hashlib.md5()
+    with open(path, "rb") as file:
+        while part := file.read(2**24):
+            digest.update(part)
+    return digest.hexdigest()
 
 
 def scale(images: torch.Tensor) -> torch.Tensor:
@@ -95,11 +109,19 @@ class Blocks(NamedTuple):
 
 
 def in_blocks(photos: Photos, test: Photos | None = None) -> Blocks:
-    """Contiguous blocks of one file's images: 80% training, 10% validation, 10% test; 90%, 10% beside a test file."""
+    """Contiguous blocks of one file's images: 80% training, 10% validation, 10% test.
+
+    Beside a test file: 90% training, 10% validation, and for the test that file from image USED on.
+    """
     tenth = len(photos.images) // 10
     sizes = [len(photos.images) - 2 * tenth, tenth, tenth] if test is None else [len(photos.images) - tenth, tenth]
     parts = [with_digest(photos.name, *part) for part in zip(photos.images.split(sizes), photos.labels.split(sizes))]
-    return Blocks(*parts, *([] if test is None else [test]))
+    return Blocks(*parts, *([] if test is None else [with_digest(test.name, test.images[USED:], test.labels[USED:])]))
+
+
+def fingerprints(images: torch.Tensor) -> list[int]:
+    """48 bits of each image's hash, by which a network's file says which images the network has seen."""
+    return [int.from_bytes(hashlib.blake2b(image, digest_size=6).digest(), "big") for image in images.cpu().numpy()]
 
 
 def spread(images: torch.Tensor, n: int) -> torch.Tensor:
@@ -155,4 +177,6 @@ def svhn_sampler(
 
 
 def with_digest(name: str, images: torch.Tensor, labels: torch.Tensor) -> Photos:
-    return Photos(name, hashlib.sha256(images.numpy().tobytes() + labels.numpy().tobytes()).hexdigest(), images, labels)
+    digest = hashlib.sha256(images.contiguous().numpy().data)  # contiguous bytes are read where they are
+    digest.update(labels.contiguous().numpy().data)
+    return Photos(name, digest.hexdigest(), images, labels)

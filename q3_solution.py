@@ -64,19 +64,19 @@ def singular_directions(weight: torch.Tensor, gain: torch.Tensor) -> torch.Tenso
 
 
 def interpolate(a: torch.Tensor, b: torch.Tensor, alpha: torch.Tensor) -> torch.Tensor:
-    """(1 - alpha) a + alpha b: the straight line from a to b, exactly a at alpha = 0 and b at alpha = 1.
+    """alpha a + (1 - alpha) b: the straight line from b to a, exactly b at alpha = 0 and a at alpha = 1.
 
     a, b: of one shape, latents or images. alpha: (n,), in [0, 1]. Returns (n, *a.shape).
     """
     alpha = alpha.view(-1, *[1] * a.dim())
-    return (1 - alpha) * a + alpha * b
+    return alpha * a + (1 - alpha) * b
 
 
 def interpolate_spherical(a: torch.Tensor, b: torch.Tensor, alpha: torch.Tensor) -> torch.Tensor:
-    """(sin((1 - alpha) w) a + sin(alpha w) b) / sin w, w the angle between a and b: round the origin, not through it.
+    """(sin(alpha w) a + sin((1 - alpha) w) b) / sin w, w the angle between a and b: from b to a round the origin.
 
     The straight line between two draws from N(0, I) passes points far shorter than any draw; on this arc the length
-    goes gradually from that of a to that of b (Shoemake 1985; White 2016, arXiv 1609.04468). At angle 0 the arc is the
+    goes gradually from that of b to that of a (Shoemake 1985; White 2016, arXiv 1609.04468). At angle 0 the arc is the
     line.
 
     a, b: (batch, z_dim), nowhere opposite. alpha: (n,), in [0, 1]. Returns (n, batch, z_dim).
@@ -84,8 +84,8 @@ def interpolate_spherical(a: torch.Tensor, b: torch.Tensor, alpha: torch.Tensor)
     alpha = alpha.view(-1, 1, 1)
     cosine = torch.nn.functional.cosine_similarity(a, b, dim=-1).clamp(-1, 1)
     angle = torch.acos(cosine).unsqueeze(-1)
-    arc = (torch.sin((1 - alpha) * angle) * a + torch.sin(alpha * angle) * b) / torch.sin(angle)
-    return torch.where(angle > 1e-3, arc, (1 - alpha) * a + alpha * b)
+    arc = (torch.sin(alpha * angle) * a + torch.sin((1 - alpha) * angle) * b) / torch.sin(angle)
+    return torch.where(angle > 1e-3, arc, alpha * a + (1 - alpha) * b)
 
 
 if __name__ == "__main__":

@@ -104,7 +104,8 @@ def train(run: RunDirectory, blocks: q3_samplers.Blocks, options: ClassifierOpti
 
     training.fit(learner, run, options, device, run.resume(options), {"dataset": blocks.train.name}, measure=measure)
     set_unit(classifier.eval(), learner.images)
-    origin = {**to_record(options), "dataset": blocks.train.name}
+    origin = {**to_record(options), "dataset": blocks.train.name, "images": [0, len(blocks.train.images) - 1]}
+    origin["seen"] = weights.seen(blocks.train.images, [])
     del origin["data_file"]  # where it lay says nothing about the weights
     weights.save(run.folder / weights.CLASSIFIER.name, {"classifier": classifier}, origin)
 

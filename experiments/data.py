@@ -73,7 +73,7 @@ def _retrieve(url: str, known_hash: str, name: str, folder: Path, download: pooc
     except requests.Timeout:
         return "the server does not answer"
     except requests.HTTPError as error:
-        return f"the server answers {error.response.status_code}"
+        return str(error)
     except requests.RequestException:
         return "no connection to the server, or it broke off"
     except ValueError:  # the hash

@@ -164,7 +164,9 @@ def estimate(
     return corrected, value / max(1.0, slopes.max().item())
 
 
-def estimates(run: RunDirectory, name: str, options: DivergenceOptions, device: torch.device) -> tuple[list[list[float]], float]:
+def estimates(
+    run: RunDirectory, name: str, options: DivergenceOptions, device: torch.device
+) -> tuple[list[list[float]], float]:
     """Theta by theta on fresh samples, by the critics of an objective's checkpoint.
 
     Returns the estimates and their lower bounds, two lists, and the seconds that training took.

@@ -1,19 +1,17 @@
-"""Questions 3.1 to 3.3: what a trained generator draws, what its latent dimensions do, the ways between its images."""
+"""Questions 3.1 to 3.3: what a trained generator draws, what directions in its latent space do, ways between images."""
 
 from typing import NamedTuple
 
 import torch
+from torch import nn
 
 from experiments import measures
-from experiments.measures import Estimate
+from experiments.measures import Classified, Estimate
 from model import DigitClassifier, Generator
-from q3_solution import interpolate, interpolate_spherical, perturb, singular_directions
+from q3_solution import interpolate, interpolate_spherical, singular_directions
 
 EVALUATION_SEED = 2**31  # apart from the seeds people train with
-SAMPLES = 5000  # generated images that are measured
-REPEATS = 10  # of the sliced Wasserstein distance, with other images, places of patches and directions
-LATENTS = 64  # at which the effect of a dimension is averaged
-PAIRS = 200  # of latents, between which legibility is followed along a path
+PATHS = ("latent", "spherical", "data")  # ways between two images: see along_paths
 
 
 @torch.no_grad()
@@ -37,117 +35,110 @@ def draw(generator: Generator, n: int) -> torch.Tensor:
     return images_of(generator, latents(generator, n))
 
 
-def compare(real: torch.Tensor, images: torch.Tensor, classifier: DigitClassifier) -> dict:
-    """Measures of `images` against `real`, both (n, 3, 32, 32) in [-1, 1]: name to value, name_stderr to its error.
-
-    The sliced Wasserstein distance is averaged over REPEATS draws of as many of `images` as there are real ones; its
-    `_spread` is the standard deviation over these.
-    """
-    seen_real, seen = (measures.look(classifier, part) for part in (real, images))
-    estimates = {
-        "legible": measures.legible(seen),
-        "kernel_distance": measures.kernel_distance(seen_real.features, seen.features),
-        "coverage": measures.coverage(seen_real.features, seen.features),
-    }
-    distances = torch.tensor([_sliced_wasserstein(real, images, repeat) for repeat in range(REPEATS)])  # (REPEATS, SCALES)
+def compare(reference: Classified, images: Classified, block: int = 1) -> dict[str, Estimate]:
+    """Measures of images against those of `reference`: name to estimate. block: see measures.mean."""
     return {
-        **{name: estimate.value for name, estimate in estimates.items()},
-        **{f"{name}_stderr": estimate.stderr for name, estimate in estimates.items()},
-        "digit_shares": measures.digit_shares(seen),
-        "sliced_wasserstein": distances.mean().item(),
-        "sliced_wasserstein_spread": distances.mean(1).std().item(),
-        "sliced_wasserstein_by_scale": dict(zip(map(str, measures.SCALES), distances.mean(0).tolist())),
-        "num_images": len(images),
+        "legible": measures.legible(images, block),
+        "kernel_distance": measures.kernel_distance(reference.features, images.features),
+        "coverage": measures.coverage(reference.features, images.features),
     }
 
 
-def _sliced_wasserstein(real: torch.Tensor, images: torch.Tensor, seed: int) -> list[float]:
-    """The distance scale by scale between equally many of both, drawn anew for each seed where there are more."""
-    n = min(len(real), len(images))
-    generator = torch.Generator().manual_seed(seed)
-    x, y = (part[torch.randperm(len(part), generator=generator)[:n].to(part.device)] for part in (real, images))
-    return measures.sliced_wasserstein(x, y, seed)
+class Effects(NamedTuple):
+    """What each of m moves of latents does to images: averages over latents, and their standard errors, (m,) each.
 
-
-class Dimensions(NamedTuple):
-    """What moving each latent dimension by epsilon does to an image, (z_dim,): averages over LATENTS images.
-
-    change: root mean square over pixels. colour: the same of the image's mean colour. digit: the share of images that
-    the classifier takes for another digit than before. agreement: the mean cosine between the changes of two images, 1
-    for a dimension that does the same everywhere.
+    digit: the share of images that the classifier takes for another digit than before. colour: the root mean square
+    change of the image's mean colour, in [0, 2].
     """
 
-    change: torch.Tensor
-    colour: torch.Tensor
     digit: torch.Tensor
-    agreement: torch.Tensor
+    digit_stderr: torch.Tensor
+    colour: torch.Tensor
+    colour_stderr: torch.Tensor
 
 
-def dimensions(generator: Generator, epsilon: float, classifier: DigitClassifier) -> Dimensions:
-    """Move each latent dimension by itself, at LATENTS draws from the prior."""
-    z = latents(generator, LATENTS)
-    before, after = images_of(generator, z), images_of(generator, perturb(z, epsilon))  # (z_dim, LATENTS, 3, 32, 32)
-    digits_before, digits_after = (
-        measures.look(classifier, images.flatten(0, -4)).probabilities.argmax(1).view(images.shape[:-3])
-        for images in (before, after)
-    )
-    change = after - before
-    direction = torch.nn.functional.normalize(change.flatten(2), dim=-1)
-    return Dimensions(
-        change=change.square().mean((1, 2, 3, 4)).sqrt(),
-        colour=change.mean((3, 4)).square().mean((1, 2)).sqrt(),
-        digit=(digits_after != digits_before).float().mean(1),
-        agreement=(direction.sum(1).square().sum(-1) - LATENTS) / (LATENTS * (LATENTS - 1)),
-    )
+def effects(generator: Generator, classifier: DigitClassifier, z: torch.Tensor, moved: torch.Tensor) -> Effects:
+    """Compare the images of latents z (n, z_dim) with those of the same latents moved in m ways, (m, n, z_dim)."""
+
+    def described(latents: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        images = images_of(generator, latents)
+        return measures.classify(classifier, images).digits, images.mean((2, 3))
+
+    digits, colours = described(z)
+    rows = []
+    for latents in moved:
+        digits_after, colours_after = described(latents)
+        digit = measures.mean(digits_after != digits)
+        square = measures.mean((colours_after - colours).square().mean(1))
+        colour = square.value**0.5
+        rows.append((*digit, colour, square.stderr / (2 * colour) if colour else 0.0))  # d sqrt(s) = ds / (2 sqrt(s))
+    return Effects(*torch.tensor(rows).T)
 
 
 @torch.no_grad()
 def directions(generator: Generator) -> torch.Tensor:
     """The singular directions of the generator's first layer and the batch normalisation behind it, (z_dim, z_dim)."""
-    convolution, norm = generator.decoder[:2]
-    return singular_directions(convolution.weight, norm.weight / (norm.running_var + norm.eps).sqrt())
+    convolution, norm = generator.decoder[0], generator.decoder[1]
+    assert isinstance(convolution, nn.ConvTranspose2d) and isinstance(norm, nn.BatchNorm2d) and norm.running_var is not None
+    return singular_directions(convolution.weight, norm.weight / (norm.running_var + norm.eps).sqrt()).cpu()
 
 
-def typical(generator: Generator, classifier: DigitClassifier) -> torch.Tensor:
-    """Of LATENTS draws, those at the quartiles of the classifier's confidence, the surest first, (3, z_dim)."""
-    z = latents(generator, LATENTS)
-    confidence = measures.look(classifier, images_of(generator, z)).probabilities.amax(1)
-    return z[confidence.argsort(descending=True)[[LATENTS // 4, LATENTS // 2, 3 * LATENTS // 4]]]
+def typical(generator: Generator, classifier: DigitClassifier, z: torch.Tensor) -> torch.Tensor:
+    """Of latents z (n, z_dim) those at the upper quartile and the median of the classifier's confidence, (2, z_dim)."""
+    confidence = measures.classify(classifier, images_of(generator, z)).probabilities.amax(1).cpu()
+    return z[confidence.argsort(descending=True)[[len(z) // 4, len(z) // 2]]]
 
 
-def walk(generator: Generator, z: torch.Tensor, which: list[int], steps: torch.Tensor) -> torch.Tensor:
-    """Images of z (n, z_dim), each dimension of `which` moved by each of `steps`: (which, n, steps, 3, 32, 32)."""
-    return images_of(generator, torch.stack([perturb(z, step)[which] for step in steps], dim=2))
+class Walk(NamedTuple):
+    """Images (latents, moves, steps, 3, 32, 32), and the digit that the classifier reads in each."""
+
+    images: torch.Tensor
+    digits: torch.Tensor
 
 
-class Paths(NamedTuple):
-    """The ways between images g(z0) and g(z1), at each alpha: images (alphas, pairs, 3, 32, 32), and latents.
+def walk(
+    generator: Generator, classifier: DigitClassifier, z: torch.Tensor, directions: torch.Tensor, steps: torch.Tensor
+) -> Walk:
+    """Move latents z (n, z_dim) along each of directions (m, z_dim) by each of steps."""
+    moves = steps.view(-1, 1) * directions.unsqueeze(1)  # (m, steps, z_dim)
+    images = images_of(generator, z.view(len(z), 1, 1, -1) + moves)
+    digits = measures.classify(classifier, images.flatten(0, 2)).digits
+    return Walk(images, digits.view(images.shape[:3]))
 
-    latent: g of the straight line between the latents. data: the straight line between the images. spherical: g of the
-    arc.
+
+class Along(NamedTuple):
+    """What lies on ways between images, by name of the way: see along_paths.
+
+    images: those of the first pairs, (alphas, shown, 3, 32, 32). legible: the legible share at each alpha. agreeing:
+    the share of legible images half way that show the digit of one of their ends. lengths: of latents, (alphas, pairs).
     """
 
-    latent: torch.Tensor
-    data: torch.Tensor
-    spherical: torch.Tensor
-    straight_latents: torch.Tensor
-    arc_latents: torch.Tensor
+    images: dict[str, torch.Tensor]
+    legible: dict[str, list[Estimate]]
+    agreeing: dict[str, Estimate]
+    lengths: dict[str, torch.Tensor]
 
 
-def paths(generator: Generator, alpha: torch.Tensor, pairs: int) -> Paths:
-    """Join `pairs` pairs of draws from the prior, the same ones for the same weights, in three ways."""
+def along_paths(generator: Generator, classifier: DigitClassifier, alpha: torch.Tensor, pairs: int, shown: int) -> Along:
+    """Join pairs of draws z0, z1 from the prior in three ways, the same draws for the same weights.
+
+    latent: g(alpha z0 + (1 - alpha) z1). spherical: g of the arc. data: alpha g(z0) + (1 - alpha) g(z1).
+    """
     z0, z1 = latents(generator, 2, pairs, seed=EVALUATION_SEED + 1)
-    straight, arc = interpolate(z0, z1, alpha), interpolate_spherical(z0, z1, alpha)  # (alphas, pairs, z_dim)
-    ends = images_of(generator, z0), images_of(generator, z1)
-    return Paths(
-        latent=images_of(generator, straight),
-        data=interpolate(*ends, alpha.to(ends[0].device)),
-        spherical=images_of(generator, arc),
-        straight_latents=straight,
-        arc_latents=arc,
-    )
-
-
-def legible_along(classifier: DigitClassifier, images: torch.Tensor) -> list[Estimate]:
-    """The legible share at each alpha of a path's images (alphas, pairs, 3, 32, 32)."""
-    return [measures.legible(measures.look(classifier, part)) for part in images]
+    x0, x1 = images_of(generator, z0), images_of(generator, z1)
+    ends = torch.stack([measures.classify(classifier, x).digits for x in (x0, x1)])
+    lines = {"latent": interpolate(z0, z1, alpha), "spherical": interpolate_spherical(z0, z1, alpha)}
+    images: dict[str, list[torch.Tensor]] = {name: [] for name in PATHS}
+    legible: dict[str, list[Estimate]] = {name: [] for name in PATHS}
+    agreeing = {}
+    for step, fraction in enumerate(alpha):
+        for name in PATHS:
+            x = images_of(generator, lines[name][step]) if name in lines else interpolate(x0, x1, fraction.to(x0.device))[0]
+            found = measures.classify(classifier, x)
+            images[name].append(x[:shown])
+            legible[name].append(measures.legible(found))
+            if step == len(alpha) // 2:
+                sure = found.probabilities.amax(1) > measures.CONFIDENT
+                agreeing[name] = measures.mean((found.digits == ends).any(0)[sure])
+    lengths = {name: line.norm(dim=-1) for name, line in lines.items()}
+    return Along({name: torch.stack(parts) for name, parts in images.items()}, legible, agreeing, lengths)

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import torch
 
 from experiments.errors import UserError, command
-from experiments.options import Options, parse, resumed_options
+from experiments.options import parse, resumed_options
 from experiments.run import RunDirectory
 from experiments.training import choose_device
 
@@ -70,7 +70,6 @@ def _main(experiment: Experiment, argv: list[str]) -> None:
         preset = f", preset {options.preset}" if hasattr(options, "preset") else ""
         print(f"{data.name}{preset}, seed {options.seed}, on {device}, recorded in {run.folder}", flush=True)
         if action != "evaluate":
-            run.say_what_is_new(device)
             experiment.train(run, data.content, options, device)
         if action != "train":
             experiment.evaluate(run, data.content, options, device)

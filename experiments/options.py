@@ -6,7 +6,6 @@ help text and check. The command line, --help and options.json all come from the
 
 import argparse
 import dataclasses
-import math
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Literal, NoReturn, TypeVar
@@ -76,13 +75,14 @@ class Options:
 
     question: ClassVar[str]
 
-    action: ClassVar[str] = ""  # an experiment that can train and evaluate apart has it as an option
     run_dir: Path = option(Path("runs"), "where the run is recorded", scope="command")
     device: str = option("auto", "auto takes a GPU if there is one", choices=("auto", "cpu", "cuda"), scope="command")
     seed: int = option(0, "seed of weights, order and noise", whole_number)
     resume: bool = option(False, "go on with the run in --run-dir, further if a greater length is named", scope="command")
     debug: bool = option(False, "show the traceback of an error", scope="command")
-    schedule: str = option("cosine", "the learning rate over training: constant, or cosine down to 0", choices=("constant", "cosine"))
+    schedule: str = option(
+        "cosine", "the learning rate over training: constant, or cosine down to 0", choices=("constant", "cosine")
+    )
 
     @property
     def length(self) -> tuple[str, int]:

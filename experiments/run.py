@@ -45,7 +45,9 @@ class RunDirectory:
         """Record a new run here. UserError if there is a run, or a file of such a name, already: nothing is overwritten."""
         for name in ("options.json", "log.jsonl", "checkpoint.pt"):
             if (self.folder / name).exists():
-                raise UserError(f"{self.folder / name} is there already; go on with that run by --resume, or name another --run-dir")
+                raise UserError(
+                    f"{self.folder / name} is there already; go on with that run by --resume, or name another --run-dir"
+                )
         self.write_options(options, device)
 
     def part(self, name: str) -> "RunDirectory":
@@ -74,14 +76,6 @@ class RunDirectory:
             if record["question"] == asked.question:
                 return from_record(record, asked)
         raise UserError(f"{self.folder} holds a run of {record['question']}, not {asked.question}; name another --run-dir")
-
-    def say_what_is_new(self, device: torch.device) -> None:
-        """Print in what this process differs from the one that began the run, if the numbers may depend on it."""
-        before, now = json.loads((self.folder / "options.json").read_bytes()).get("versions", {}), versions(device)
-        new = [name for name in ("torch", "device", "gpu", "threads") if name in before and before[name] != now[name]]
-        if new:
-            then, today = (", ".join(f"{name} {which[name]}" for name in new) for which in (before, now))
-            print(f"begun with {then}, now {today}: the run goes on, but its last digits may be others", flush=True)
 
     def comparable_runs(self, options: AnyOptions, *equal: str) -> Iterator[tuple["RunDirectory", AnyOptions]]:
         """This run, then those beside it of the same question with equal values of the options named by `equal`."""

@@ -103,7 +103,9 @@ def evaluate(run: RunDirectory, digits: q1_samplers.Digits, options: VAEOptions,
     run.write_json("metrics.json", metrics)
     draw(run, model, digits, options)
     print(f"validation ELBO  {valid_elbo:8.2f} +- {valid_elbo_stderr:.2f} nats")
-    print(f"test log p(x)    {log_likelihood:8.2f} +- {log_likelihood_stderr:.2f} nats, by {options.num_samples} samples per image")
+    print(
+        f"test log p(x)    {log_likelihood:8.2f} +- {log_likelihood_stderr:.2f} nats, by {options.num_samples} samples per image"
+    )
     print(f"written to {run.folder}: metrics.json, log.jsonl, figures/")
 
 

@@ -50,7 +50,9 @@ def log_likelihood(curves: list[tuple[str, list[int], list[float]]], path: Path,
 def samples(probabilities: torch.Tensor, path: Path, dataset: str) -> None:
     """Digits decoded from the prior, in a square. probabilities: (n, 784), the mean of each pixel."""
     figure = Figure(figsize=(6, 6.3), layout="constrained")
-    figure.suptitle(f"Pixel means E[x | z] of digits decoded from the prior, z ~ N(0, I)\nVAE trained on {dataset}", fontsize=11)
+    figure.suptitle(
+        f"Pixel means E[x | z] of digits decoded from the prior, z ~ N(0, I)\nVAE trained on {dataset}", fontsize=11
+    )
     _show(figure.add_subplot(), _grid(probabilities, int(len(probabilities) ** 0.5)))
     save(figure, path)
 

@@ -5,135 +5,202 @@ from pathlib import Path
 import torch
 
 import q3_samplers
-from experiments import exploration, measures, weights, wgan_figures
+from experiments import exploration, measures, weights
+from experiments import wgan_figures as figures
 from experiments.errors import UserError
-from experiments.figures import literal
+from experiments.measures import Estimate
+from experiments.options import command_line_of
+from experiments.plotting import ACCENT, INK, escape_mathtext
 from experiments.run import RunDirectory
+from experiments.wgan_data import blocks_at_hand, check_unseen
+from experiments.wgan_options import PRESETS, WGANOptions
+from experiments.wgan_train import GENERATOR
 from model import DigitClassifier, Generator
+from q3_solution import perturb
 
-IMAGES_SHOWN = 49  # in a picture of samples, and the least that is compared with
+SHOWN = 49  # samples in a figure
+TAIL = (0.0, 0.001, 0.01)  # quantiles of the distance to the nearest training image
 DESCRIBED = ("preset", "seed", "generator_step", "generator_steps", "train_seconds")  # of a generator's origin
 
 
-def evaluate(run: RunDirectory, path: Path, blocks: q3_samplers.Blocks | None, epsilon: float, device: torch.device) -> None:
-    """Explore the generator in the file `path`, beside real images if there are any: figures and metrics.json."""
+def evaluate_run(run: RunDirectory, blocks: q3_samplers.Blocks, options: WGANOptions, device: torch.device) -> None:
+    """Explore the run's own generator, and show how its training went, and that of runs beside it on these images."""
+    if options.generator is not None:
+        raise UserError(f"{run.folder} holds a run, whose figures --generator would replace; name another --run-dir")
+    path = run.folder / GENERATOR
+    if not path.exists():
+        raise UserError(f"{run.folder} has no {GENERATOR} yet; go on with train --resume, or name another --run-dir")
+    logs = [
+        (escape_mathtext(command_line_of(other, PRESETS)), neighbour.read_log())
+        for neighbour, other in run.comparable_runs(options, "dataset_digest")
+    ]
+    figures.training_curves(dict(reversed(logs)), run.figures / "training.png", escape_mathtext(blocks.train.name))
+    explore(run, path, blocks, options, device)
+
+
+def evaluate_without_run(run: RunDirectory, options: WGANOptions, device: torch.device) -> None:
+    """Explore the generator of --generator, else the bundled one."""
+    explore(run, options.generator or weights.GENERATOR, blocks_at_hand(options), options, device)
+
+
+def explore(
+    run: RunDirectory, path: Path, blocks: q3_samplers.Blocks | None, options: WGANOptions, device: torch.device
+) -> None:
+    """Explore the generator in the file `path`, beside photographs if there are any: figures and metrics.json."""
     generator, origin = weights.load_generator(path)
-    generator, classifier = generator.to(device), weights.load_classifier()[0].to(device)
-    print(f"exploring {path}, trained on {origin.get('dataset', 'images it does not name')}", flush=True)
-    metrics = {
-        "trained_on": origin.get("dataset"),
-        **{name: origin.get(name) for name in DESCRIBED},
-        "dataset": blocks and blocks.test.name,
-    }
-    trained_on = literal(f"generator trained on {metrics['trained_on'] or 'images it does not name'}")
-    metrics |= explore_samples(run, generator, classifier, blocks, trained_on)
-    metrics |= explore_dimensions(run, generator, classifier, epsilon, trained_on)
-    metrics |= explore_paths(run, generator, classifier, trained_on)
+    judge, origin_of_judge = weights.load_classifier()
+    if blocks is not None:
+        for network, seen in ((path, origin), (weights.CLASSIFIER, origin_of_judge)):
+            check_unseen(blocks, seen.get("seen", ()), str(network))
+    generator, judge = generator.to(device, memory_format=torch.channels_last), judge.to(device)  # type: ignore[call-overload]
+    known = origin.get("dataset", "images it does not name")
+    print(f"exploring {path}, trained on {known}", flush=True)
+    metrics = {"trained_on": origin.get("dataset"), **{name: origin.get(name) for name in DESCRIBED}}
+    metrics["dataset"] = blocks and blocks.test.name
+    trained_on = escape_mathtext(f"generator trained on {known}")
+    images = exploration.draw(generator, options.samples)
+    if not images.isfinite().all():
+        raise UserError("the generator's images are not finite; name another by --generator")
+    metrics |= explore_samples(run, images, judge, blocks, trained_on)
+    if blocks is not None and origin.get("dataset_digest") == blocks.train.digest:
+        metrics |= search_memory(run, images[: 2 * len(images) // 5], judge, blocks, trained_on)
+    elif blocks is not None:
+        print("memory is not searched: the images that this generator was trained on are not at hand", flush=True)
+    metrics |= explore_directions(run, generator, judge, options.epsilon, options.samples // 5, trained_on)
+    metrics |= explore_paths(run, generator, judge, 2 * options.samples // 5, trained_on)
     run.write_json("metrics.json", metrics)
     print_metrics(metrics)
     print(f"written to {run.folder}: metrics.json, figures/")
 
 
+def _named(estimates: dict[str, Estimate], of: str = "") -> dict[str, float]:
+    values = {f"{name}{of}": estimate.value for name, estimate in estimates.items()}
+    return values | {f"{name}_stderr{of}": estimate.stderr for name, estimate in estimates.items()}
+
+
 def explore_samples(
-    run: RunDirectory,
-    generator: Generator,
-    classifier: DigitClassifier,
-    blocks: q3_samplers.Blocks | None,
-    trained_on: str,
+    run: RunDirectory, images: torch.Tensor, judge: DigitClassifier, blocks: q3_samplers.Blocks | None, trained_on: str
 ) -> dict:
-    """3.1: samples beside real images of the test block, measured against these; is one learnt by heart?"""
-    images = exploration.draw(generator, exploration.SAMPLES)
-    if not images.isfinite().all():
-        raise UserError("the generator's images are not finite; name another by --generator")
+    """3.1: samples beside unseen photographs, the validation block; both measured against the test block."""
+    generated, path = measures.classify(judge, images), run.figures / "samples.png"
     if blocks is None:
-        wgan_figures.samples(images[: 2 * IMAGES_SHOWN], None, run.figures / "samples.png", trained_on, None)
-        legible = measures.legible(measures.look(classifier, images))
-        return {"legible": legible.value, "legible_stderr": legible.stderr}
-    most = exploration.SAMPLES // 5  # coverage is averaged over as many draws of them
-    real = q3_samplers.scale(q3_samplers.spread(blocks.test.images, most)).to(images.device)
-    training = q3_samplers.scale(q3_samplers.spread(blocks.train.images, exploration.SAMPLES)).to(images.device)
-    shown = q3_samplers.scale(q3_samplers.spread(blocks.test.images, IMAGES_SHOWN))
-    wgan_figures.samples(images[:IMAGES_SHOWN], shown, run.figures / "samples.png", trained_on, literal(blocks.test.name))
-    metrics = exploration.compare(real, images, classifier)
-    floor = exploration.compare(real, training, classifier)
-    of_real = measures.legible(measures.look(classifier, real))
-    wgan_figures.digit_shares(
-        metrics["digit_shares"], floor["digit_shares"], run.figures / "digits.png", literal(blocks.test.name)
-    )
-    every = q3_samplers.scale(blocks.train.images).to(images.device)
-    (distances, rows), (of_test, _) = (measures.nearest(part, every) for part in (images[: len(real)], real))
-    wgan_figures.nearest(images[:20], every[rows[:20]], run.figures / "nearest.png", trained_on)
+        figures.samples(images[: 2 * SHOWN], None, path, trained_on, None)
+        return _named({"legible": measures.legible(generated)}) | {"num_images": len(images)}
+    valid, name = blocks.valid.images, escape_mathtext(f"validation block of {blocks.valid.name}")
+    shown = q3_samplers.scale(q3_samplers.spread(valid, SHOWN))
+    figures.samples(images[:SHOWN], shown, path, trained_on, name)
+    few = min(len(images) // 5, len(valid))  # of the test block: coverage is averaged over as many draws of them
+    test, labels = (q3_samplers.spread(part, few) for part in (blocks.test.images, blocks.test.labels))
+    photographs, reference = (measures.classify(judge, part) for part in (q3_samplers.spread(valid, len(images)), test))
+    shares = {
+        "generated": measures.digit_shares(generated),
+        "unseen photographs": measures.digit_shares(photographs, measures.CROPS),
+    }
+    figures.digit_shares(shares, run.figures / "digits.png", f"{trained_on}; {name}")
+    of_test = {
+        "legible_of_test_images": measures.legible(reference, measures.CROPS),
+        "classifier_accuracy": measures.mean(reference.digits.cpu() == labels, measures.CROPS),
+    }
     return {
-        **metrics,
-        **{f"{name}_of_training_images": value for name, value in floor.items()},
-        "legible_of_test_images": of_real.value,
-        "legible_of_test_images_stderr": of_real.stderr,
-        "classifier_accuracy": measures.accuracy(classifier, blocks.test),
-        "nearest_training_image": distances.median().item(),
-        "nearest_training_image_of_test_images": of_test.median().item(),
+        **_named(exploration.compare(reference, generated)),
+        **_named(exploration.compare(reference, photographs, measures.CROPS), "_of_validation_images"),
+        **_named(of_test),
+        "num_images": len(images),
+        "num_validation_images": len(photographs.features),
+        "num_test_images": few,
     }
 
 
-def explore_dimensions(
-    run: RunDirectory, generator: Generator, classifier: DigitClassifier, epsilon: float, trained_on: str
+def search_memory(
+    run: RunDirectory, images: torch.Tensor, judge: DigitClassifier, blocks: q3_samplers.Blocks, trained_on: str
 ) -> dict:
-    """3.2: which latent dimensions change the digit, and which the colour."""
-    moved = exploration.dimensions(generator, epsilon, classifier)
-    count = min(6, generator.z_dim)
-    strongest = {kind: getattr(moved, kind).topk(count).indices.tolist() for kind in ("digit", "colour")}
-    steps = torch.tensor([-epsilon, 0.0, epsilon])
-    z = exploration.typical(generator, classifier)
-    rows = {kind: exploration.walk(generator, z, which, steps) for kind, which in strongest.items()}
-    wgan_figures.perturbations(rows, strongest, steps.tolist(), moved, run.figures / "perturbations.png", trained_on)
-    effects = {f"dimension_{name}": values.tolist() for name, values in moved._asdict().items()}
-    return {"epsilon": epsilon, **{f"strongest_by_{kind}": which for kind, which in strongest.items()}, **effects}
+    """Whether generated images are nearer to training images than as many unseen photographs are: quantiles TAIL.
+
+    Distances are root mean squares, over pixels in [-1, 1] and over the judge's features. A copy that is shifted,
+    mirrored, cropped or recoloured may be far in pixels, and the features tell digits apart rather than photographs, so
+    such copies, and copied parts, would be missed.
+    """
+    photographs = torch.cat([blocks.valid.images, blocks.test.images])
+    both = [images[: len(photographs)], q3_samplers.scale(q3_samplers.spread(photographs, len(images))).to(images.device)]
+    x, parts = torch.cat(both), blocks.train.images.split(2000)
+    features = measures.classify(judge, x).features
+    searches = {
+        "features": measures.nearest(features, (measures.classify(judge, part).features for part in parts)),
+        "pixels": measures.nearest(x, (q3_samplers.scale(part.to(x.device)) for part in parts)),
+    }
+    found, groups = {}, {}
+    for number, (group, name) in enumerate((("Generated", ""), ("Unseen photographs", "_of_unseen_photographs"))):
+        columns = searches["features"][0].chunk(2)[number].argsort()[:10] + number * len(both[0])
+        rows = [q3_samplers.scale(blocks.train.images[rows[columns].cpu()]) for _, rows in searches.values()]
+        groups[group] = torch.stack([x[columns].cpu(), *rows])
+        for kind, (distances, _) in searches.items():
+            tail = distances.chunk(2)[number].quantile(torch.tensor(TAIL, device=x.device))
+            found[f"nearest_by_{kind}{name}"] = tail.tolist()
+    figures.nearest(groups, run.figures / "nearest.png", trained_on)
+    return found
 
 
-def explore_paths(run: RunDirectory, generator: Generator, classifier: DigitClassifier, trained_on: str) -> dict:
+def explore_directions(
+    run: RunDirectory, generator: Generator, judge: DigitClassifier, epsilon: float, n: int, trained_on: str
+) -> dict:
+    """3.2: what latent dimensions change, and what the singular directions of the generator's first layer change."""
+    z, steps = exploration.latents(generator, n), torch.linspace(-4, 4, 7)
+    singular, axes = exploration.directions(generator), torch.eye(generator.z_dim)
+    of_axes = exploration.effects(generator, judge, z, perturb(z, epsilon))
+    of_singular = exploration.effects(generator, judge, z, z + epsilon * singular.unsqueeze(1))
+    strongest = of_axes.digit.topk(min(4, len(axes))).indices.tolist()
+    at = exploration.typical(generator, judge, z)
+    for name, title, symbol, moves, which, found in (
+        ("perturbations", "The latent dimensions that change the digit most", "z", axes, strongest, of_axes),
+        ("directions", "The first singular directions", "u", singular, [*range(min(8, len(singular)))], of_singular),
+    ):
+        walk = exploration.walk(generator, judge, at, moves[which], steps)
+        labels = [f"${symbol}_{{{i}}}$\ndigit {found.digit[i]:.2f}\ncolour {found.colour[i]:.2f}" for i in which]
+        figures.walks(walk, labels, steps.tolist(), run.figures / f"{name}.png", f"{title}, moved\n{trained_on}")
+    legend = {"latent dimensions": ("z", INK, of_axes), "singular directions": ("u", ACCENT, of_singular)}
+    figures.effects(legend, epsilon, run.figures / "effects.png", trained_on)
+    both = {"dimension": of_axes, "direction": of_singular}
+    effects = {f"{kind}_{name}": part.tolist() for kind, found in both.items() for name, part in found._asdict().items()}
+    return {"epsilon": epsilon, "num_latents": n, **effects}
+
+
+def explore_paths(run: RunDirectory, generator: Generator, judge: DigitClassifier, pairs: int, trained_on: str) -> dict:
     """3.3: the same pairs of images joined in three ways, and what each way costs in legibility."""
     alpha = torch.linspace(0, 1, 11)
-    joined = exploration.paths(generator, alpha, exploration.PAIRS)
-    for kind, title in (
-        ("latent", r"$g((1 - \alpha) z_0 + \alpha z_1)$, straight through the latents"),
-        ("data", r"$(1 - \alpha) g(z_0) + \alpha g(z_1)$, straight through the pixels"),
-        ("spherical", r"$g$ of the arc from $z_0$ to $z_1$, round through the latents"),
-    ):
-        path = run.figures / f"interpolation_{kind}.png"
-        wgan_figures.interpolation(getattr(joined, kind)[:, :8], alpha.tolist(), path, title, trained_on)
-    legible = {kind: exploration.legible_along(classifier, getattr(joined, kind)) for kind in ("latent", "data", "spherical")}
-    norms = {"straight": joined.straight_latents.norm(dim=-1), "arc": joined.arc_latents.norm(dim=-1)}
+    along = exploration.along_paths(generator, judge, alpha, pairs, shown=5)
+    figures.interpolation(along.images, alpha.tolist(), run.figures / "interpolation.png", trained_on)
     path = run.figures / "interpolation_legible.png"
-    wgan_figures.along_paths(legible, norms, alpha.tolist(), generator.z_dim, path, trained_on)
+    figures.along_paths(along, alpha.tolist(), generator.z_dim, path, trained_on)
+    shares = {f"legible_along_{name}": zip(*estimates) for name, estimates in along.legible.items()}
     return {
         "alpha": alpha.tolist(),
-        **{f"legible_along_{kind}": [estimate.value for estimate in along] for kind, along in legible.items()},
-        **{f"midpoint_norm_{kind}": norm[5].mean().item() for kind, norm in norms.items()},
+        "num_pairs": pairs,
+        **{f"{name}{of}": values for name, pair in shares.items() for of, values in zip(("", "_stderr"), pair)},
+        **_named({f"agreeing_half_way_{name}": estimate for name, estimate in along.agreeing.items()}),
+        **{f"midpoint_norm_{name}": lengths[5].mean().item() for name, lengths in along.lengths.items()},
     }
 
 
 def print_metrics(metrics: dict) -> None:
-    """Print what was measured."""
+    """Print what was measured, standard errors in brackets."""
+    names = {"legible": "legible share", "kernel_distance": "KID (x 1000)", "coverage": "coverage"}
     if metrics["dataset"]:
-        print(
-            f"beside real training images, on {metrics['num_images']:,} of each against the test block of {metrics['dataset']}:"
-        )
-    for name, error in (
-        ("legible", "stderr"),
-        ("kernel_distance", "stderr"),
-        ("coverage", "stderr"),
-        ("sliced_wasserstein", "spread"),
-    ):
-        if name in metrics:
-            pairs = [(metrics.get(f"{name}{of}"), metrics.get(f"{name}_{error}{of}")) for of in ("", "_of_training_images")]
-            shown = [f"{value:8.3f} ({spread:.3f})" for value, spread in pairs if value is not None]
-            print(f"  {name.replace('_', ' '):18s} {shown[0]}", *(f"   real {real}" for real in shown[1:]))
+        print(f"against the test block of {metrics['dataset']}; beside it unseen photographs, the validation block:")
+    for key, name in names.items():
+        ofs = [of for of in ("", "_of_validation_images") if f"{key}{of}" in metrics]
+        shown = [f"{metrics[key + of]:8.3f} ({metrics[f'{key}_stderr{of}']:.3f})" for of in ofs]
+        if shown:
+            print(f"  {name:14s}", *shown)
     if metrics["dataset"]:
-        print(f"  by a classifier that names {100 * metrics['classifier_accuracy']:.1f}% of the test block right")
-        print(
-            f"  nearest training image, RMS of pixels in [-1, 1]: {metrics['nearest_training_image']:.3f}   "
-            f"real test images {metrics['nearest_training_image_of_test_images']:.3f}"
-        )
-    for kind in ("digit", "colour"):
-        print(f"dimensions that change the {kind} most: {', '.join(map(str, metrics[f'strongest_by_{kind}']))}")
-    half_way = ", ".join(f"{kind} {metrics[f'legible_along_{kind}'][5]:.2f}" for kind in ("latent", "data", "spherical"))
+        print(f"  the judge classifier names {100 * metrics['classifier_accuracy']:.1f}% of the test block right")
+    for kind in ("pixels", "features") if "nearest_by_pixels" in metrics else ():
+        tails = (metrics[f"nearest_by_{kind}{of}"] for of in ("", "_of_unseen_photographs"))
+        shown = ["/".join(f"{value:.3f}" for value in tail) for tail in tails]
+        print(f"  nearest training image by {kind}, least/0.1%/1%: {shown[0]}   unseen photographs {shown[1]}")
+    for kind in ("dimension", "direction"):
+        for effect in ("digit", "colour"):
+            values = torch.tensor(metrics[f"{kind}_{effect}"])
+            best = ", ".join(f"{i} ({values[i]:.2f})" for i in values.topk(min(4, len(values))).indices.tolist())
+            print(f"{kind}s that change the {effect} most: {best}")
+    half_way = ", ".join(f"{name} {metrics[f'legible_along_{name}'][5]:.3f}" for name in exploration.PATHS)
     print(f"legible half way between two images: {half_way}")

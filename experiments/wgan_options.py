@@ -4,7 +4,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import q3_samplers
-from experiments.options import Options, file_path, fraction, option, preset_option
+from experiments.options import Options, file_path, fraction, number_check, option, preset_option
+
+at_least_100 = number_check(int, lambda n: n >= 100, "a whole number of at least 100, of which a fifth can be measured")
 
 
 @dataclass(frozen=True)
@@ -18,13 +20,15 @@ class WGANOptions(Options):
     data_dir: Path = option(Path("data"), "where the data files are or go", scope="command")
     preset: str = preset_option()
     dataset: str = option(
-        "auto", "auto falls back to synthetic house numbers where SVHN cannot be had", choices=("auto", "svhn", q3_samplers.STAND_IN)
+        "auto",
+        "auto falls back to synthetic house numbers where SVHN cannot be had",
+        choices=("auto", "svhn", q3_samplers.STAND_IN),
     )
     dataset_digest: str = option("", "SHA-256 of the images", scope="record")
     data_file: Path | None = option(None, "an SVHN .mat file instead of --data-dir's", file_path, scope="place")
     generator: Path | None = option(None, "weights to evaluate, of a run or of the handout's class", file_path, scope="command")
     epsilon: float = option(2.0, "how far evaluate moves latents", scope="command")
-    samples: int = option(5000, "generated images that evaluate measures", scope="command")
+    samples: int = option(5000, "generated images that evaluate measures, at least 100", at_least_100, scope="command")
     checkpoint_minutes: float = option(5.0, "minutes of training between checkpoints", scope="command")
     log_every: int = option(50, "generator steps between lines of log.jsonl", scope="command")
     generator_steps: int = option(20_000, "generator steps of training", scope="length")
@@ -43,7 +47,6 @@ class WGANOptions(Options):
     whiten: bool = option(True, "measure the critic's slope in a norm that gives mean colour less weight")
     lazy_penalty: bool = option(True, "compute the penalty in one critic update per step, with the weight of all")
     guide: bool = option(True, "train a second critic on features of a digit classifier, which was trained with labels")
-    initial_weights: Path | None = option(None, "generator.pt or checkpoint.pt to start from", file_path)
 
 
 HANDOUT = WGANOptions(

@@ -1,24 +1,25 @@
-"""Question 3's training: the networks of WGAN-LP, and the step that trains them."""
+"""Question 3's training: the networks of WGAN-LP, the step that trains them, and what is followed as training goes."""
 
 import copy
 from collections.abc import Iterator
 from functools import partial
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 
 import q3_samplers
-from experiments import training, weights
-from experiments.errors import user_error_if_unreadable
-from experiments.files import load_plain, restore
+from experiments import exploration, measures, training, weights, wgan_figures
+from experiments.options import to_record
+from experiments.run import RunDirectory
 from experiments.training import adam, learning_rate_at, set_learning_rate
+from experiments.wgan_data import check_unseen
 from experiments.wgan_options import WGANOptions
 from experiments.wgan_views import DigitView, Whitened, augmented
 from model import Generator, ImageCritic
 from q2_solution import CriticFunction
 from q3_solution import CriticLoss, critic_loss, generator_loss
 
+GENERATOR = "generator.pt"  # file of the average generator in the run directory
 VIEW_IMAGES = 8000  # images, at most, from which the whitened norm and the digit view are computed
 SECOND_CRITIC_WEIGHT = 6.0  # of the second critic's loss in the generator's
 
@@ -46,7 +47,9 @@ class Learner:
         self.parts = ["generator", "critic", "average", "generator_optimizer", "critic_optimizer"]
         self.whitened = Whitened(q3_samplers.scale(q3_samplers.spread(images, VIEW_IMAGES))) if options.whiten else None
         if options.guide:
-            self.digit_view = DigitView(weights.load_guide().to(device), q3_samplers.scale(q3_samplers.spread(images, VIEW_IMAGES)))
+            self.digit_view = DigitView(
+                weights.load_guide().to(device), q3_samplers.scale(q3_samplers.spread(images, VIEW_IMAGES))
+            )
             self.digit_critic = ImageCritic(options.h_dim).to(**layout)
             self.digit_critic_optimizer = adam(self.digit_critic, options.beta1, options.beta2)
             self.parts += ["digit_view", "digit_critic", "digit_critic_optimizer"]
@@ -144,30 +147,84 @@ class Learner:
         networks = {part: getattr(self, part) for part in self.parts if not part.endswith("optimizer")}
         return training.first_not_finite(networks)
 
-    def start_from(self, path: Path) -> None:
-        """Begin with a generator.pt or checkpoint: its generator, and its critic if one of the same norm is in it.
-
-        Otherwise a line says that the critic begins anew, as the second critic always does. UserError if a network does
-        not fit.
-        """
-        remedy = "name another by --initial-weights"
-        content = load_plain(path, remedy)
-        made_with = content.get("options", content.get("origin", {}))  # of a checkpoint; of a generator.pt
-        content = content.get("learner", content)
-        with user_error_if_unreadable(path, remedy):
-            generator = content.get("average", content.get("generator"))
-            restore(self.generator, generator)
-            restore(self.average, generator)
-            if "critic" not in content:
-                print(f"{path} holds no critic: a new one begins")
-            elif made_with.get("whiten", False) != self.options.whiten:
-                print(f"the critic in {path} is of another norm (see --whiten): a new one begins")
-            else:
-                restore(self.critic, content["critic"])
-
     def state_dict(self) -> dict[str, Any]:
         return {part: getattr(self, part).state_dict() for part in self.parts}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         for part in self.parts:
             getattr(self, part).load_state_dict(state[part])
+
+
+def train(run: RunDirectory, blocks: q3_samplers.Blocks, options: WGANOptions, device: torch.device) -> None:
+    """Train as `options` say, from run's checkpoint if it holds one; with a checkpoint, samples and measures of it."""
+    torch.manual_seed(options.seed)
+    learner = Learner(options, blocks.train.images.to(device))
+    monitor = Monitor(run, learner, blocks, 2 * options.samples // 5)
+    state = run.resume(options)
+    seen = (state or {}).get("seen") or weights.seen(blocks.train.images, [weights.GUIDE] if options.guide else [])
+    for network, images in (("what is to be trained", seen), (str(weights.CLASSIFIER), weights.seen_by(weights.CLASSIFIER))):
+        check_unseen(blocks, images, network)
+
+    def save_generator(step: int, seconds: float) -> None:
+        name = blocks.train.name
+        origin = {**to_record(options), "dataset": name, "generator_step": step, "train_seconds": round(seconds, 1)}
+        origin |= {"images": [0, len(blocks.train.images) - 1], "seen": seen}
+        del origin["data_file"]  # where it lay says nothing about the weights
+        weights.save(run.folder / GENERATOR, {"generator": learner.average}, origin)
+
+    training.fit(
+        learner,
+        run,
+        options,
+        device,
+        state=state,
+        label={"dataset": blocks.train.name},
+        kept={"seen": seen},
+        log_every=options.log_every,
+        checkpoint_minutes=options.checkpoint_minutes,
+        measure=monitor.measure,
+        export=save_generator,
+    )
+
+
+class Monitor:
+    """What is followed while training, always on the same noise and validation images, and a figure of samples."""
+
+    def __init__(self, run: RunDirectory, learner: Learner, blocks: q3_samplers.Blocks, samples: int) -> None:
+        device = learner.images.device
+        self.run, self.learner, self.samples = run, learner, samples
+        self.judge = weights.load_classifier()[0].to(device)
+        self.seen, self.real = (q3_samplers.scale(q3_samplers.spread(part.images, 1000)).to(device) for part in blocks[:2])
+        self.real_features = measures.classify(self.judge, self.real).features
+
+    @torch.no_grad()
+    def measure(self, step: int) -> dict[str, float]:
+        """Legible share and KID of samples, and the critic's overfitting score: see overfitting_score."""
+        images = exploration.draw(self.learner.average, self.samples)
+        wgan_figures.image_grid(images[:49], self.run.figures / f"samples_{step:06d}.png")
+        drawn = measures.classify(self.judge, images)
+        distance = measures.kernel_distance(self.real_features, drawn.features)
+        critic = self.learner.critic
+        views = [self.learner.critic_view(part) for part in (self.seen, self.real, images[: len(self.real)])]
+        estimates = {
+            "legible": measures.legible(drawn),
+            "kernel_distance": distance,
+            "overfitting": overfitting_score(*(critic(part) for part in views)),
+        }
+        return {
+            **{name: estimate.value for name, estimate in estimates.items()},
+            **{f"{name}_stderr": estimate.stderr for name, estimate in estimates.items()},
+        }
+
+
+def overfitting_score(train: torch.Tensor, valid: torch.Tensor, fake: torch.Tensor) -> measures.Estimate:
+    """r_v = (E_train[f] - E_valid[f]) / (E_train[f] - E_Q[f]) from values of the critic f, (n,) each.
+
+    0 for a critic that values training images as it does unknown ones, 1 for one that values unknown photographs as it
+    does generated images (Karras et al. 2020, arXiv 2006.06676, equation 1). The standard error is to first order, by
+    blocks of neighbouring photographs.
+    """
+    (a, da), (b, db) = (measures.mean(values, measures.CROPS) for values in (train, valid))
+    c, dc = measures.mean(fake)
+    score = (a - b) / (a - c)
+    return measures.Estimate(score, (((1 - score) * da) ** 2 + db**2 + (score * dc) ** 2) ** 0.5 / abs(a - c))

@@ -104,7 +104,9 @@ class DigitView(torch.nn.Module):
         """classifier: in evaluation mode, on the images' device. images: (n, 3, 32, 32) in [-1, 1]."""
         super().__init__()
         last = torch.nn.Sequential(classifier.penultimate, torch.nn.Unflatten(1, (-1, 1, 1)))
-        self.stages = torch.nn.ModuleList([classifier.blocks[:STAGE_END], classifier.blocks[STAGE_END:], last]).requires_grad_(False)
+        self.stages = torch.nn.ModuleList([classifier.blocks[:STAGE_END], classifier.blocks[STAGE_END:], last]).requires_grad_(
+            False
+        )
         self.channels = torch.nn.ModuleList()
         energy = images.square().sum((1, 2, 3)).mean()
         h = images
