@@ -4,8 +4,6 @@ Each graded function maps a batch of shape (batch, ...) to one number per row, s
 on the device of its first argument. Everything after the first dimension of an argument is flattened first, so images
 (64, 1, 28, 28) go with means (64, 784). Arguments that then differ in rows or in features raise ValueError, and so does
 one of shape ().
-
-Run as a script, this file trains and evaluates the autoencoder of experiments/vae.py.
 """
 
 import math
@@ -198,6 +196,6 @@ def _rows(**tensors: torch.Tensor) -> list[torch.Tensor]:
 
 
 if __name__ == "__main__":
-    from experiments.vae import main
+    from experiments.vae.main import main
 
     raise SystemExit(main())

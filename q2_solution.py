@@ -3,8 +3,6 @@
 x are samples of P and y of Q, both (batch, ...): points (batch, 2), images (batch, 3, 32, 32), or any other shape. The
 critic maps them to one real number a sample, (batch,) or (batch, 1). Every function returns a scalar tensor that can be
 differentiated with respect to the critic's parameters.
-
-Run as a script, this file estimates both divergences as experiments/divergences.py does.
 """
 
 from collections.abc import Callable
@@ -65,6 +63,6 @@ def gradient_norm(x: torch.Tensor, y: torch.Tensor, critic: CriticFunction) -> t
 
 
 if __name__ == "__main__":
-    from experiments.divergences import main
+    from experiments.divergences.main import main
 
     raise SystemExit(main())

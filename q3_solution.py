@@ -1,8 +1,6 @@
 """The functions of question 3: what WGAN-LP's two networks minimise, and two ways to move through a latent space.
 
 Images are (batch, 3, 32, 32) in [-1, 1], latents (batch, z_dim), but nothing here depends on either shape.
-
-Run as a script, this file trains and explores a generator of house numbers as experiments/wgan.py does.
 """
 
 from collections.abc import Callable
@@ -89,6 +87,6 @@ def interpolate_spherical(a: torch.Tensor, b: torch.Tensor, alpha: torch.Tensor)
 
 
 if __name__ == "__main__":
-    from experiments.wgan import main
+    from experiments.wgan.main import main
 
     raise SystemExit(main())

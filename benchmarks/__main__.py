@@ -12,9 +12,9 @@ from pathlib import Path
 import torch
 
 from benchmarks import divergences, vae, wgan
-from experiments.options import command, file_path, positive_integer
-from experiments.run import versions, write_atomically
-from experiments.training import choose_device
+from experiments.harness.options import command, file_path, positive_integer
+from experiments.harness.run import versions, write_atomically
+from experiments.harness.training import choose_device
 
 QUESTIONS = {"vae": vae.compare, "divergences": divergences.compare, "wgan": wgan.compare}
 HEAD = "| what | against | theirs | ours | times faster |\n|---|---|---|---|---|"

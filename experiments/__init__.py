@@ -1,1 +1,1 @@
-"""What the scripts do with the solutions and the networks: one room per experiment, and what the rooms share."""
+"""The experiments of the three questions, a wing each, and the machinery that they share: see README.md."""

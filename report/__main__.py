@@ -1,26 +1,23 @@
 """`make report`: answer all three questions on this machine, and write the answers as one page."""
 
-if __name__ == "__main__":
-    from experiments import interrupt
-
-    interrupt.end_at_once()  # until the command is at work
-
 import argparse
 import base64
-import contextlib
 import html
 import json
 import string
-import sys
 import time
-from dataclasses import replace
 from pathlib import Path
-from types import ModuleType
 
-from experiments import divergences, vae, wgan
-from experiments.options import UserError, positive_integer
-from experiments.run import RunDirectory, versions, write_atomically
-from experiments.training import choose_device
+import q1_samplers
+import q3_samplers
+from experiments.divergences.main import main as divergences
+from experiments.harness.files import write_atomically
+from experiments.harness.options import positive_integer
+from experiments.harness.run import versions
+from experiments.harness.training import choose_device
+from experiments.vae.main import main as vae
+from experiments.wgan.main import main as wgan
+from q2_samplers import FAMILIES
 
 PROJECT = Path(__file__).parents[1]
 REFERENCE = PROJECT / "figures" / "reference.json"  # metrics.json of the runs that README.md and REPORT.md quote
@@ -39,31 +36,30 @@ FIGURES = {
         "wasserstein.png": "Wasserstein distance: it grows with the distance, so its gradient says where to go.",
     },
     "q3": {
-        "samples.png": "Images drawn by the generator; beside them real ones, where there are any on this machine.",
-        "digits.png": "How often the classifier sees each digit, in generated and in real images.",
-        "perturbations.png": "The latent dimensions that change the digit most and those that change the colour most, moved.",
-        "interpolation_latent.png": "Between two images along a straight line of latents: each step is an image of its own.",
-        "interpolation_data.png": "Between the same two images along a straight line of pixels: a double exposure.",
-        "interpolation_spherical.png": "Between the same two images along an arc of latents, which keeps their length.",
-        "interpolation_legible.png": "What each way costs: how many images on it can be read, and how far out it runs.",
-        "nearest.png": "Generated images above the training images that are nearest to them.",
-        "training.png": "How the training went.",
+        "samples.png": "Images drawn by the generator; beside them unseen photographs, if this machine has any.",
+        "digits.png": "How often the judge classifier reads each digit, in generated images and in unseen photographs.",
+        "perturbations.png": "The four latent dimensions that change the digit most; above each image the digit that is read.",
+        "directions.png": "The first singular directions of the generator's first layer, along which it responds most.",
+        "effects.png": "Digit against colour: what moving along each latent dimension and each singular direction changes.",
+        "interpolation.png": "Five pairs, each joined straight through latents, along an arc of latents, and through pixels.",
+        "interpolation_legible.png": "The legible share on each path, and how far from the origin its latents are.",
+        "nearest.png": "Generated images, and unseen photographs, above the training images nearest to them.",
+        "training.png": "What was measured as training went.",
     },
 }
-ROWS = (  # question, quantity, its key and the key of its standard error or spread, digits, what the handout's own solution had
+ROWS = (  # question, quantity, its key, the key of its standard error, digits, the 2020 report's value
     ("q1", "Validation ELBO (nats), -102 required", "valid_elbo", "valid_elbo_stderr", 2, "-101.37"),
     ("q1", "Test log p(x) (nats)", "test_log_likelihood", "test_log_likelihood_stderr", 2, "-95.58"),
     ("q2", "Squared Hellinger, largest error", "squared_hellinger_largest_error", None, 5, "wrong below 0.5"),
     ("q2", "Wasserstein, largest error", "wasserstein_largest_error", None, 4, ""),
     *(
-        ("q3", f"{quantity}{of}", f"{key}{suffix}", f"{key}_{error}{suffix}", digits, "")
-        for key, quantity, error, digits in (
-            ("legible", "Legible share", "stderr", 3),
-            ("kernel_distance", "Kernel distance to the test block", "stderr", 1),
-            ("coverage", "Coverage of the test block", "stderr", 3),
-            ("sliced_wasserstein", "Sliced Wasserstein distance", "spread", 1),
+        ("q3", f"{quantity}{of}", f"{key}{suffix}", f"{key}_stderr{suffix}", digits, "")
+        for key, quantity, digits in (
+            ("legible", "Legible share", 3),
+            ("kernel_distance", "KID (x 1000)", 1),
+            ("coverage", "Coverage", 3),
         )
-        for of, suffix in (("", ""), (", of real training images", "_of_training_images"))
+        for of, suffix in (("", ""), (", unseen photographs", "_of_validation_images"))
     ),
 )
 
@@ -82,10 +78,10 @@ def write_page(runs: Path, page: Path) -> None:
 
 
 def _row(
-    measured: dict, reference: dict, question: str, quantity: str, key: str, error: str | None, digits: int, handout: str
+    measured: dict, reference: dict, question: str, quantity: str, key: str, error: str | None, digits: int, report: str
 ) -> str:
     here, there = (_value(metrics, key, error, digits) for metrics in (measured, reference))
-    return f"<tr><th>{question[1]}</th><td>{quantity}</td><td>{here}</td><td>{there}</td><td>{handout}</td></tr>\n"
+    return f"<tr><th>{question[1]}</th><td>{quantity}</td><td>{here}</td><td>{there}</td><td>{report}</td></tr>\n"
 
 
 def _value(metrics: dict, key: str, error: str | None, digits: int) -> str:
@@ -97,7 +93,7 @@ def _value(metrics: dict, key: str, error: str | None, digits: int) -> str:
 def _data(measured: dict, reference: dict) -> str:
     """What was measured on which data, and whether the reference compares."""
     if "family" in measured:
-        return html.escape(f"{divergences.FAMILIES[measured['family']].description}, preset {measured['preset']}")
+        return html.escape(f"{FAMILIES[measured['family']].description}, preset {measured['preset']}")
     sentence = (
         f"Measured on <b>{html.escape(measured['dataset'])}</b>" if measured["dataset"] else "No real images on this machine"
     )
@@ -121,8 +117,8 @@ def _figures(folder: Path, captions: dict[str, str]) -> str:
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Answer all three questions on this machine, as one page.")
-    parser.add_argument("--data-dir", default="data", help="where the data files are or go (data)")
-    parser.add_argument("--data-file", help="an SVHN .mat file, to compare the generator with and to train on")
+    parser.add_argument("--data-dir", type=Path, default=Path("data"), help="where the data files are or go (data)")
+    parser.add_argument("--data-file", type=Path, help="an SVHN .mat file, to compare the generator with and to train on")
     parser.add_argument(
         "--gan-steps", type=positive_integer, help="train a new generator for so many steps (explore the bundled one)"
     )
@@ -130,45 +126,42 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def resume(experiment: ModuleType, **asked: Path | None) -> list[str]:
-    """["--resume"], or nothing if the run there is on a stand-in though the published files are there now, as asked."""
-    options = replace(experiment.PRESETS["tuned"], **asked)
-    with contextlib.suppress(UserError):  # which the experiment itself will report
-        recorded = RunDirectory(options.run_dir).read_options(options)
-        if recorded is not None and experiment.could_be_on_published(recorded, options):
-            print(f"{options.run_dir} is on {recorded.dataset}; the published files are there now, so a new run starts")
-            return []
-    return ["--resume"]
+def set_aside_stand_in(run_dir: Path, published: bool) -> None:
+    """Rename a run on a stand-in, if the published files are there now, so that a run on these begins."""
+    record = run_dir / "options.json"
+    if published and record.exists():
+        dataset = json.loads(record.read_bytes())["dataset"]
+        if dataset in (q1_samplers.STAND_IN, q3_samplers.STAND_IN):
+            aside = run_dir.with_name(f"{run_dir.name}-{dataset}")
+            run_dir.rename(aside)
+            print(f"{run_dir} was on {dataset} and is {aside} now; a new run on the published files starts")
 
 
 def main(argv: list[str] | None = None) -> int:
     """The command `python -m report`. Returns its exit code."""
     arguments = parse(argv)
-    runs, data_dir = arguments.runs, Path(arguments.data_dir)
-    data_file = Path(arguments.data_file) if arguments.data_file else None
-    svhn = ["--data-file", arguments.data_file] if arguments.data_file else []
+    runs, data = arguments.runs, ["--data-dir", str(arguments.data_dir)]
+    photos = [*data, *(["--data-file", str(arguments.data_file)] if arguments.data_file else [])]
+    set_aside_stand_in(runs / "q1", not q1_samplers.missing(arguments.data_dir))
+    set_aside_stand_in(runs / "q3", arguments.data_file is not None or not q3_samplers.missing(arguments.data_dir))
     parts = [  # title, command, run directory, options, and the minutes that it took on two quiet cores
-        ("1: a VAE on binarized MNIST", vae.main, "q1", resume(vae, run_dir=runs / "q1", data_dir=data_dir), 3.0),
-        ("2: two divergences", divergences.main, "q2", ["--resume"], 0.5),
-        ("3: exploring a generator", wgan.main, "q3", ["evaluate", *svhn], 1.0),
+        ("1: a VAE on binarized MNIST", vae, "q1", ["--resume", *data], 3.0),
+        ("2: two divergences", divergences, "q2", ["--resume"], 0.5),
+        ("3: exploring a generator", wgan, "q3", ["evaluate", *photos], 1.0),
     ]
     if arguments.gan_steps:
-        asked = resume(wgan, run_dir=runs / "q3", data_dir=data_dir, data_file=data_file)
-        gan = ["train", *asked, "--generator-steps", str(arguments.gan_steps), *svhn]
-        parts.insert(2, ("3: training a generator", wgan.main, "q3", gan, arguments.gan_steps / 60))
+        gan = ["train", "--resume", "--generator-steps", str(arguments.gan_steps), *photos]
+        parts.insert(2, ("3: training a generator", wgan, "q3", gan, arguments.gan_steps / 60))
     began, done, total = time.perf_counter(), 0.0, sum(part[-1] for part in parts)
     print(
         f"Answering the assignment takes {total:.0f} to {2 * total:.0f} minutes on two cores, more while data are downloaded, "
-        "less with what stands in for them; interrupted, the same command goes on where it was."
+        "less with stand-ins. If interrupted, run make report again; it resumes."
     )
-    for title, part, folder, more, minutes in parts:
+    for title, part, folder, options, minutes in parts:
         spent = (time.perf_counter() - began) / 60
         left = (total - done) * (max(spent / done, 1) if done else 1)
         print(f"\n== Question {title}; about {max(left, 1):.0f} min left in all", flush=True)
-        where = ["--data-dir", str(arguments.data_dir), "--run-dir", str(runs / folder)]
-        if code := part([*more, *where]):
-            if code == 130:
-                print("make report names --resume itself: run it again", file=sys.stderr)
+        if code := part([*options, "--run-dir", str(runs / folder)]):
             return code
         done += minutes
     page = runs / "report" / "index.html"

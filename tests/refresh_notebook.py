@@ -16,7 +16,7 @@ import nbformat
 from nbclient import NotebookClient
 from nbformat import NotebookNode
 
-from experiments.run import write_atomically
+from experiments.harness.run import write_atomically
 
 PROJECT = Path(__file__).parent.parent
 NOTEBOOK = PROJECT / "vae.ipynb"

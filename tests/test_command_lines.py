@@ -9,8 +9,9 @@ import torch
 
 import q1_samplers
 import q3_samplers
-from experiments import divergences, vae, weights, wgan, wgan_evaluation, wgan_figures
-from experiments.options import make_parser
+from experiments import divergences, vae, wgan
+from experiments.wgan import weights, evaluate, figures
+from experiments.harness.options import make_parser
 from model import Generator
 
 # ruff: noqa: SIM905 (a list of words is easier to read as one text)

@@ -8,9 +8,9 @@ import time
 
 import pytest
 
-from experiments import data
-from experiments.data import PARTIAL, DownloadError, fetch, published_or_stand_in
-from experiments.options import UserError
+from experiments.harness import data
+from experiments.harness.data import PARTIAL, DownloadError, fetch, published_or_stand_in
+from experiments.harness.options import UserError
 
 CONTENT = bytes(range(256)) * 1000
 DIGEST = "sha256:" + hashlib.sha256(CONTENT).hexdigest()

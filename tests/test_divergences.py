@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from experiments import divergences
-from experiments.run import RunDirectory
+from experiments.harness.run import RunDirectory
 from model import Critic
 from q2_samplers import distribution1
 from report.__main__ import FIGURES

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from experiments import divergences, vae, vae_evaluation, vae_learner, wgan, wgan_learner, wgan_options
-from experiments.options import Options, parse
+from experiments import divergences, vae, vae_evaluation, vae_learner, wgan, wgan_learner
+from experiments.wgan import options
+from experiments.harness.options import Options, parse
 from report import __main__ as report
 
 PROJECT = Path(__file__).parent.parent

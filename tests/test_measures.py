@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from experiments import measures, weights
-from experiments.measures import Seen, coverage, kernel_distance, laplacian_pyramid, legible, patches, sliced_wasserstein
+from experiments.wgan import measures, weights
+from experiments.wgan.measures import Seen, coverage, kernel_distance, laplacian_pyramid, legible, patches, sliced_wasserstein
 from q3_samplers import scale, stand_in
 
 

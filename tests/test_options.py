@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from experiments import vae, wgan
-from experiments.errors import understood
-from experiments.options import (
+from experiments.harness.errors import understood
+from experiments.harness.options import (
     Options,
     UserError,
     command,

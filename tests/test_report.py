@@ -11,8 +11,8 @@ import torch
 
 import q1_samplers
 from experiments import divergences, figures, vae, wgan
-from experiments.options import parse
-from experiments.run import RunDirectory
+from experiments.harness.options import parse
+from experiments.harness.run import RunDirectory
 from report import __main__ as report
 
 METRICS = {

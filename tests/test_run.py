@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from experiments.options import Options, UserError, command, option
-from experiments.run import MOVING, RunDirectory
+from experiments.harness.options import Options, UserError, command, option
+from experiments.harness.run import MOVING, RunDirectory
 
 CPU = torch.device("cpu")
 

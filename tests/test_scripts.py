@@ -21,7 +21,7 @@ def test_script_ends_with_its_experiments_exit_code(script, code, monkeypatch):
 
 
 @pytest.mark.filterwarnings("ignore:'.*' found in sys.modules")
-@pytest.mark.parametrize("module", ["report", "experiments.classifier"])
+@pytest.mark.parametrize("module", ["report", "experiments.wgan.classifier"])
 def test_module_ends_with_the_code_of_a_mistake(module, tmp_path, monkeypatch, capsys):
     """The report passes on that of the first question, the others have their own."""
     monkeypatch.setattr(vae, "main", lambda argv: 2)

@@ -18,8 +18,9 @@ from conftest import PROJECT
 from torch.distributions import Independent, MultivariateNormal, Normal
 
 import q1_samplers
-from experiments import likelihood, training, vae, vae_evaluation, vae_learner
-from experiments.run import RunDirectory
+from experiments import likelihood, vae, vae_evaluation, vae_learner
+from experiments.harness import training
+from experiments.harness.run import RunDirectory
 from model import VAE, Decoder, Encoder
 from q1_solution import (
     elbo,

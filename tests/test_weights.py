@@ -5,8 +5,8 @@ import os
 import pytest
 import torch
 
-from experiments.options import UserError
-from experiments.weights import load_generator
+from experiments.harness.options import UserError
+from experiments.wgan.weights import load_generator
 from model import Generator
 
 STATE = Generator(3, 2).state_dict()

@@ -15,10 +15,11 @@ import scipy.io
 import torch
 
 import q3_samplers
-from experiments import exploration, wgan, wgan_learner
-from experiments import weights as files
-from experiments.run import RunDirectory
-from experiments.training import learning_rate_at
+from experiments import wgan, wgan_learner
+from experiments.wgan import explore
+from experiments.wgan import weights as files
+from experiments.harness.run import RunDirectory
+from experiments.harness.training import learning_rate_at
 from experiments.whitening import Whitening
 from model import DigitClassifier, Generator, ImageCritic
 from q3_solution import CriticLoss, critic_loss, generator_loss

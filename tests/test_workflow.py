@@ -7,7 +7,7 @@ import pytest
 from conftest import PROJECT
 
 from experiments import divergences, vae, wgan
-from experiments.options import parse
+from experiments.harness.options import parse
 
 WORKFLOW = (PROJECT / ".github/workflows/test.yml").read_text(encoding="utf-8")
 COMMANDS = re.findall(r"^ +- run: (.+)$", WORKFLOW, flags=re.MULTILINE)

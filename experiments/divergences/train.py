@@ -9,19 +9,19 @@ from typing import Any, NamedTuple
 
 import torch
 
-from experiments import divergences_figures as figures
-from experiments.files import write_atomically
-from experiments.main import Data
-from experiments.options import Options, option, preset_option
-from experiments.run import RunDirectory
-from experiments.training import fit, learning_rate_at, set_learning_rate
+from experiments.divergences import figures
+from experiments.harness import training
+from experiments.harness.files import write_atomically
+from experiments.harness.main import Data
+from experiments.harness.options import Options, option, preset_option
+from experiments.harness.run import RunDirectory
 from model import Critic, CriticBank
 from q2_samplers import FAMILIES, Family, stream
 from q2_solution import CriticFunction, gradient_norm, lp_reg, vf_squared_hellinger, vf_wasserstein_distance
 
 
 class Objective(NamedTuple):
-    """What critics maximise: the function, whether the Lipschitz penalty is added, the exact value, a figure's title."""
+    """What critics maximise: the function, whether the Lipschitz penalty is added, the exact value, a title."""
 
     function: Callable[[torch.Tensor, torch.Tensor, CriticFunction], torch.Tensor]
     penalised: bool
@@ -71,7 +71,7 @@ HANDOUT = replace(TUNED, preset="handout", iterations=2500, batch_size=512, corr
 GAUSSIAN: dict[str, Any] = dict(family="gaussian", thetas=FAMILIES["gaussian"].thetas)
 # Gaussians overlap and need larger batches: chance, not the critic, limits the answer there.
 TUNED_GAUSSIAN = replace(TUNED, **GAUSSIAN, iterations=300, batch_size=256, learning_rate=2e-3, lipschitz_weight=10.0)
-PRESETS = {
+PRESETS: dict[str, DivergenceOptions] = {
     "tuned": TUNED,
     "handout": HANDOUT,
     "tuned, gaussian": TUNED_GAUSSIAN,
@@ -93,8 +93,10 @@ def critic_loss(
     return loss + lipschitz_weight * lp_reg(x, y, critic) if objective.penalised else loss
 
 
-class Learner:
+class Learner(training.Learner):
     """One critic for each theta, trained as a bank to maximise one objective, and the optimizer."""
+
+    parts = ("bank", "optimizer")
 
     def __init__(self, objective: Objective, options: DivergenceOptions, device: torch.device | str) -> None:
         self.objective, self.options = objective, options
@@ -108,8 +110,8 @@ class Learner:
     def advance(self, iteration: int) -> dict[str, torch.Tensor]:
         """One update on fresh samples. Returns the loss, the mean over the critics."""
         options = self.options
-        rate = learning_rate_at(iteration - 1, options.iterations, options.learning_rate, options.schedule)
-        set_learning_rate(self.optimizer, rate)
+        rate = training.learning_rate_at(iteration - 1, options.iterations, options.learning_rate, options.schedule)
+        training.set_learning_rate(self.optimizer, rate)
         return {"loss": self.update(next(self.p), next(self.q))}
 
     def update(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
@@ -119,27 +121,13 @@ class Learner:
         self.optimizer.step()
         return loss.detach()
 
-    def first_not_finite(self) -> str | None:
-        finite = [parameter.isfinite().flatten(1).all(1) for parameter in self.bank.parameters()]  # each (critics,)
-        for theta, fine in zip(self.options.thetas, torch.stack(finite).all(0).tolist()):
-            if not fine:
-                return f"critic for theta = {theta:g}"
-        return None
-
-    def state_dict(self) -> dict[str, Any]:
-        return {"bank": self.bank.state_dict(), "optimizer": self.optimizer.state_dict()}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.bank.load_state_dict(state["bank"])
-        self.optimizer.load_state_dict(state["optimizer"])
-
 
 def train(run: RunDirectory, _: None, options: DivergenceOptions, device: torch.device) -> None:
     """Train critics for every objective, each from its own checkpoint if there is one; the seed is the same for all."""
     for name, objective in OBJECTIVES.items():
         torch.manual_seed(options.seed)
         learner, part, log_every = Learner(objective, options, device), run.part(name), max(1, options.iterations // 10)
-        fit(learner, part, options, device, part.resume(options), {"objective": name}, log_every=log_every)
+        training.fit(learner, part, options, device, part.resume(options), {"objective": name}, log_every=log_every)
 
 
 def estimate(

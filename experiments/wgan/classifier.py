@@ -1,4 +1,4 @@
-"""`python -m experiments.classifier`: train the digit classifier that judges question 3's images, or its guide."""
+"""`python -m experiments.wgan.classifier`: train the digit classifier that judges question 3's images, or its guide."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,12 +8,13 @@ import torch
 import torch.nn.functional as F
 
 import q3_samplers
-from experiments import main as harness
-from experiments import measures, training, weights
-from experiments.errors import UserError
-from experiments.options import Options, file_path, option, to_record
-from experiments.run import RunDirectory
-from experiments.wgan_data import read_photos
+from experiments.harness import main as harness
+from experiments.harness import training
+from experiments.harness.errors import UserError
+from experiments.harness.options import Options, file_path, option, to_record
+from experiments.harness.run import RunDirectory
+from experiments.wgan import measures, weights
+from experiments.wgan.data import read_photos
 from model import DigitClassifier
 
 SHIFT = 2  # pixels, at most, by which training images are moved
@@ -33,8 +34,10 @@ class ClassifierOptions(Options):
     learning_rate: float = option(2e-3, "Adam's learning rate")
 
 
-class Learner:
+class Learner(training.Learner):
     """What training changes: the classifier, and its optimizer."""
+
+    parts = ("classifier", "optimizer")
 
     def __init__(self, options: ClassifierOptions, photos: q3_samplers.Photos, device: torch.device) -> None:
         self.options = options
@@ -60,16 +63,6 @@ class Learner:
             total += loss.detach() * len(rows)
         self.classifier.eval()
         return {"cross_entropy": total.item() / len(self.images)}
-
-    def first_not_finite(self) -> str | None:
-        return training.first_not_finite({"classifier": self.classifier})
-
-    def state_dict(self) -> dict[str, Any]:
-        return {"classifier": self.classifier.state_dict(), "optimizer": self.optimizer.state_dict()}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.classifier.load_state_dict(state["classifier"])
-        self.optimizer.load_state_dict(state["optimizer"])
 
 
 def shift(x: torch.Tensor) -> torch.Tensor:

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from experiments.errors import UserError, os_errors_as_user_errors, user_error_if_unreadable
+from experiments.harness.errors import UserError, os_errors_as_user_errors, user_error_if_unreadable
 
 
 def write_atomically(path: Path, content: bytes | memoryview) -> None:

@@ -1,4 +1,4 @@
-"""The answers to questions 1.6 and 1.7 for one run: the ELBO, log p(x) by importance sampling, metrics.json, figures."""
+"""The answers to questions 1.6 and 1.7 for one run: ELBO, log p(x) by importance sampling, metrics.json, figures."""
 
 import json
 
@@ -6,17 +6,18 @@ import torch
 from tqdm import tqdm
 
 import q1_samplers
-from experiments import vae_figures as figures
-from experiments.errors import UserError, user_error_if_unreadable
-from experiments.files import restore
-from experiments.plotting import points
-from experiments.run import START_ANEW, RunDirectory
-from experiments.vae_train import EVALUATION_SEED, VAEOptions, evaluate_elbo
+from experiments.harness.errors import UserError, user_error_if_unreadable
+from experiments.harness.files import restore
+from experiments.harness.plotting import points
+from experiments.harness.run import START_ANEW, RunDirectory
+from experiments.vae import figures
+from experiments.vae.train import EVALUATION_SEED, VAEOptions, evaluate_elbo
 from model import VAE
-from q1_solution import log_importance_weights, log_likelihood_bernoulli_logits, log_mean_exp
+from q1_solution import kl_gaussian_gaussian_analytic, log_importance_weights, log_likelihood_bernoulli_logits, log_mean_exp
 
 DECODED_AT_ONCE = 2000  # rows of 784 logits, 6 MB; more is no faster on two cores
 REQUIRED_ELBO = -102.0  # nats, what the assignment asks for on the validation set
+ACTIVE = 0.01  # nats of KL from which on a latent counts as active
 FEWER_SAMPLES = (1, 10, 50, 200, 1000)  # K at which log p(x) is measured beside the K asked for
 # Settings are chosen by log p(x) of so many validation digits at this K, since the run with the better ELBO may be the
 # worse one by log p(x).
@@ -65,6 +66,14 @@ def mean_and_stderr(values: torch.Tensor) -> tuple[float, float]:
     return values.mean().item(), (values.std() / len(values) ** 0.5).item()
 
 
+@torch.no_grad()
+def kl_by_latent(model: VAE, x: torch.Tensor) -> torch.Tensor:
+    """KL(q(z_i|x) || p(z_i)) of each latent, averaged over the rows of x (n, 784): (latent_size,), in nats."""
+    mean, logvar = (part.flatten().unsqueeze(1) for part in model.encode(x))
+    prior = torch.zeros_like(mean)  # both its mean and its log-variance
+    return kl_gaussian_gaussian_analytic(mean, logvar, prior, prior).view(len(x), -1).mean(0)
+
+
 def load_model(run: RunDirectory, options: VAEOptions) -> tuple[VAE, dict]:
     """The average model of the run's last checkpoint, on the CPU, and the checkpoint's state."""
     state = run.load(options)
@@ -85,6 +94,7 @@ def evaluate(run: RunDirectory, digits: q1_samplers.Digits, options: VAEOptions,
     several = [K for K in FEWER_SAMPLES if options.num_samples > K] + [options.num_samples]
     log_p = evaluate_log_likelihood(model, digits.test.to(device), several)  # (images, K)
     log_likelihood, log_likelihood_stderr = mean_and_stderr(log_p[:, -1])
+    kl = kl_by_latent(model, valid)
     metrics = {
         "dataset": digits.name,
         "preset": options.preset,
@@ -92,6 +102,9 @@ def evaluate(run: RunDirectory, digits: q1_samplers.Digits, options: VAEOptions,
         "epochs": state["epoch"],
         "valid_elbo": valid_elbo,
         "valid_elbo_stderr": valid_elbo_stderr,
+        "valid_reconstruction": valid_elbo + kl.sum().item(),
+        "valid_kl": kl.sum().item(),
+        "active_latents": int((kl > ACTIVE).sum()),
         "valid_log_likelihood": choosing[0],
         "valid_log_likelihood_stderr": choosing[1],
         "test_log_likelihood": log_likelihood,
@@ -103,9 +116,8 @@ def evaluate(run: RunDirectory, digits: q1_samplers.Digits, options: VAEOptions,
     run.write_json("metrics.json", metrics)
     draw(run, model, digits, options)
     print(f"validation ELBO  {valid_elbo:8.2f} +- {valid_elbo_stderr:.2f} nats")
-    print(
-        f"test log p(x)    {log_likelihood:8.2f} +- {log_likelihood_stderr:.2f} nats, by {options.num_samples} samples per image"
-    )
+    print(f"test log p(x)    {log_likelihood:8.2f} +- {log_likelihood_stderr:.2f} nats, K = {options.num_samples}")
+    print(f"KL to the prior  {metrics['valid_kl']:8.2f} nats, carried by {metrics['active_latents']} active latents")
     print(f"written to {run.folder}: metrics.json, log.jsonl, figures/")
 
 
@@ -122,12 +134,11 @@ def draw(run: RunDirectory, model: VAE, digits: q1_samplers.Digits, options: VAE
     figures.samples(torch.sigmoid(model.decode(z)), run.figures / "samples.png", digits.name)
 
     valid = digits.valid.to(device)
-    z_mean, z_logvar = model.encode(valid)
+    z_mean, _ = model.encode(valid)
     means = torch.sigmoid(model.decode(z_mean[:50]))
     figures.reconstructions(valid[:50], means, run.figures / "reconstructions.png", digits.name)
 
-    information = (torch.expm1(z_logvar) - z_logvar + z_mean**2).mean(0)  # twice the KL that each latent carries
-    first, second = information.topk(2).indices.tolist()
+    first, second = kl_by_latent(model, valid).topk(2).indices.tolist()
     values = torch.linspace(-2.5, 2.5, 11, device=device)
     z = z_mean[0].repeat(11, 11, 1)
     z[:, :, first], z[:, :, second] = values.unsqueeze(1), values

@@ -9,7 +9,7 @@ from typing import TypeVar
 import pooch
 import requests
 
-from experiments.errors import UserError, os_errors_as_user_errors
+from experiments.harness.errors import UserError
 
 T = TypeVar("T")
 TIMEOUT = (10, 30)  # seconds to connect, and between two pieces of what is sent
@@ -54,28 +54,16 @@ def fetch(folder: Path, hashes: Mapping[str, str], addresses: Sequence[str]) -> 
         failures = []
         for address in addresses:
             print(f"downloading {address}{name}", flush=True)
-            with os_errors_as_user_errors(f"write to {folder}"):
+            try:
                 folder.mkdir(parents=True, exist_ok=True)
-                failure = _retrieve(address + name, known_hash, name, folder, download)
-            if failure is None:
+                pooch.retrieve(address + name, known_hash, name, folder, downloader=download)
                 break
-            failures.append(f"{address}{name} ({failure})")
-            print(f"  {failure}", flush=True)
+            except requests.RequestException as error:
+                failures.append(f"{address} does not serve it: {type(error).__name__}")
+            except ValueError:  # the hash
+                failures.append(f"what {address} sends is not the published file")
+            except OSError as error:
+                raise UserError(f"cannot write to {folder}: {error.strerror}; name another --data-dir") from error
         else:
-            where = f"put the file at {folder / name} by hand, or try again later"
-            raise DownloadError(f"could not download {', '.join(failures)}; {where}")
-
-
-def _retrieve(url: str, known_hash: str, name: str, folder: Path, download: pooch.HTTPDownloader) -> str | None:
-    """Download and verify one file. Returns None, or why this address did not serve it."""
-    try:
-        pooch.retrieve(url, known_hash, name, folder, downloader=download)
-    except requests.Timeout:
-        return "the server does not answer"
-    except requests.HTTPError as error:
-        return str(error)
-    except requests.RequestException:
-        return "no connection to the server, or it broke off"
-    except ValueError:  # the hash
-        return "what it sends is not the published file"
-    return None
+            reasons, place = "; ".join(failures), folder / name
+            raise DownloadError(f"could not download {name}: {reasons}; put it at {place} by hand, or try again later")

@@ -1,5 +1,7 @@
 """Synthetic house numbers: what question 3 runs on where there is neither an SVHN file nor a network."""
 
+from itertools import pairwise
+
 import torch
 import torch.nn.functional as F
 
@@ -40,7 +42,7 @@ def _distance(strokes: list[list[tuple[float, float]]], x: torch.Tensor, y: torc
     """The distance of each point (x, y) from the nearest of the strokes' line segments."""
     nearest = torch.full_like(x, torch.inf)
     for stroke in strokes:
-        for (x0, y0), (x1, y1) in zip(stroke, stroke[1:]):
+        for (x0, y0), (x1, y1) in pairwise(stroke):
             dx, dy = x1 - x0, y1 - y0
             t = (((x - x0) * dx + (y - y0) * dy) / (dx**2 + dy**2)).clamp(0, 1)
             nearest = torch.minimum(nearest, torch.hypot(x - x0 - t * dx, y - y0 - t * dy))

@@ -5,8 +5,8 @@ from typing import NamedTuple
 import torch
 from torch import nn
 
-from experiments import measures
-from experiments.measures import Classified, Estimate
+from experiments.wgan import measures
+from experiments.wgan.measures import Classified, Estimate
 from model import DigitClassifier, Generator
 from q3_solution import interpolate, interpolate_spherical, singular_directions
 

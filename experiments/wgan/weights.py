@@ -8,12 +8,12 @@ from typing import Any
 import torch
 from torch import nn
 
-from experiments.errors import UserError, user_error_if_unreadable
-from experiments.files import load_plain, restore, write_atomically
+from experiments.harness.errors import UserError, user_error_if_unreadable
+from experiments.harness.files import load_plain, restore, write_atomically
 from model import DigitClassifier, Generator
 from q3_samplers import fingerprints
 
-PRETRAINED = Path(__file__).parents[1] / "data" / "pretrained"
+PRETRAINED = Path(__file__).parents[2] / "data" / "pretrained"
 GENERATOR = PRETRAINED / "generator.pt"
 CLASSIFIER = PRETRAINED / "classifier.pt"  # the judge
 GUIDE = PRETRAINED / "guide.pt"  # of the same kind; the second critic receives its features
@@ -65,7 +65,7 @@ def load_classifier(path: Path = CLASSIFIER, seed: int = 0) -> tuple[DigitClassi
 
     seed: what the command that makes such a file anew is to be called with.
     """
-    remedy = f"python -m experiments.classifier --seed {seed} makes it anew"
+    remedy = f"python -m experiments.wgan.classifier --seed {seed} makes it anew"
     content = load_plain(path, remedy)
     with user_error_if_unreadable(path, remedy), torch.random.fork_rng(devices=[]):  # training's random numbers stay
         restore(classifier := DigitClassifier(), content["classifier"])
@@ -78,5 +78,5 @@ def load_guide() -> DigitClassifier:
     """The guide classifier. UserError if it is the judge, which would then measure what was trained to please it."""
     guide, judge = load_classifier(GUIDE, seed=1)[0], load_classifier()[0]
     if torch.equal(guide.digit.weight, judge.digit.weight):
-        raise UserError(f"{GUIDE} is the judge classifier; python -m experiments.classifier --seed 1 makes another")
+        raise UserError(f"{GUIDE} is the judge classifier; python -m experiments.wgan.classifier --seed 1 makes another")
     return guide

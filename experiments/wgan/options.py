@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import q3_samplers
-from experiments.options import Options, file_path, fraction, number_check, option, preset_option
+from experiments.harness.options import Options, file_path, fraction, number_check, option, preset_option
 
 at_least_100 = number_check(int, lambda n: n >= 100, "a whole number of at least 100, of which a fifth can be measured")
 

@@ -1,21 +1,20 @@
-"""Question 1's training: options and presets, the bounds on log p(x), the learner, and the step that ascends a bound."""
+"""Question 1's training: options and presets, the bounds on log p(x), the learner, the update that raises a bound."""
 
 import copy
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from tqdm import tqdm
 
 import q1_samplers
-from experiments import training
-from experiments.data import fetch, published_or_stand_in
-from experiments.main import Data
-from experiments.options import Options, fraction, option, preset_option
-from experiments.run import RunDirectory
+from experiments.harness import training
+from experiments.harness.data import fetch, published_or_stand_in
+from experiments.harness.main import Data
+from experiments.harness.options import Options, fraction, option, preset_option
+from experiments.harness.run import RunDirectory
 from model import VAE
 from q1_solution import (
     elbo,
@@ -74,7 +73,7 @@ HANDOUT = VAEOptions(
     beta2=0.999,
     average_decay=0.0,
 )
-PRESETS = {"tuned": VAEOptions(), "handout": HANDOUT}
+PRESETS: dict[str, VAEOptions] = {"tuned": VAEOptions(), "handout": HANDOUT}
 
 
 def bound_of(model: VAE, x: torch.Tensor, eps: torch.Tensor, bound: Callable[..., torch.Tensor] = elbo) -> torch.Tensor:
@@ -87,8 +86,10 @@ def bound_of(model: VAE, x: torch.Tensor, eps: torch.Tensor, bound: Callable[...
     return bound(lambda z: log_likelihood_bernoulli_logits(model.decode(z), x), z_mean, z_logvar, eps)
 
 
-class Learner:
+class Learner(training.Learner):
     """What training on x (n, 784) changes: a VAE, its optimizer, and the average of its weights, which is evaluated."""
+
+    parts = ("model", "average", "optimizer")
 
     def __init__(self, options: VAEOptions, x: torch.Tensor) -> None:
         self.options, self.x = options, x
@@ -108,8 +109,7 @@ class Learner:
             rate = training.learning_rate_at(step, options.epochs * steps, options.learning_rate, options.schedule)
             training.set_learning_rate(self.optimizer, rate)
             total += self.update(batch) * len(batch)
-            decay = training.average_decay_at(step, options.average_decay)
-            training.update_average(self.average, self.model, decay)
+            training.update_average(self.average, self.model, step, options.average_decay)
         return {f"train_{options.objective.split('-')[0]}": total.item() / len(self.x)}
 
     def update(self, x: torch.Tensor) -> torch.Tensor:
@@ -121,16 +121,6 @@ class Learner:
         (-value).backward()
         self.optimizer.step()
         return value.detach()
-
-    def first_not_finite(self) -> str | None:
-        return training.first_not_finite({"model": self.model, "average": self.average})
-
-    def state_dict(self) -> dict[str, Any]:
-        return {part: getattr(self, part).state_dict() for part in ("model", "average", "optimizer")}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        for part in ("model", "average", "optimizer"):
-            getattr(self, part).load_state_dict(state[part])
 
 
 @torch.no_grad()

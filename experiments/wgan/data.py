@@ -4,11 +4,11 @@ from collections.abc import Collection
 from pathlib import Path
 
 import q3_samplers
-from experiments.data import fetch, published_or_stand_in
-from experiments.errors import UserError
-from experiments.main import Data
-from experiments.stand_in import stand_in
-from experiments.wgan_options import WGANOptions
+from experiments.harness.data import fetch, published_or_stand_in
+from experiments.harness.errors import UserError
+from experiments.harness.main import Data
+from experiments.wgan.options import WGANOptions
+from experiments.wgan.stand_in import stand_in
 
 FEWEST = 49  # images of a block: as many as are shown in a figure
 TWICE = 0.001  # share of a block that may be equal to seen images, since a data set may hold an image twice

@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from experiments.plotting import ACCENT, COLOURS, FAINT, INK, plain_axes, save
+from experiments.harness.plotting import ACCENT, COLOURS, FAINT, INK, plain_axes, save
 
 RECIPES = {"tuned": "tuned recipe, the best settings found", "handout": "handout recipe, the assignment's settings"}
 

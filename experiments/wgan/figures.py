@@ -9,9 +9,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from experiments.exploration import Along, Effects, Walk
-from experiments.measures import Estimate
-from experiments.plotting import ACCENT, FAINT, INK, points, save
+from experiments.harness.plotting import ACCENT, FAINT, INK, points, save
+from experiments.wgan.explore import Along, Effects, Walk
+from experiments.wgan.measures import Estimate
 
 WIDTH, DPI = 10.8, 100
 PATHS = {  # name, colour, line and shift along alpha of each way between two images

@@ -12,9 +12,9 @@ import filelock
 import numpy as np
 import torch
 
-from experiments.errors import UserError, os_errors_as_user_errors, user_error_if_unreadable
-from experiments.files import load_plain, write_atomically
-from experiments.options import AnyOptions, Options, fields, from_record, to_record
+from experiments.harness.errors import UserError, os_errors_as_user_errors, user_error_if_unreadable
+from experiments.harness.files import load_plain, write_atomically
+from experiments.harness.options import AnyOptions, Options, fields, from_record, to_record
 
 START_ANEW = "delete it to start anew, or name another --run-dir"
 
@@ -42,7 +42,7 @@ class RunDirectory:
         self._lock.release()
 
     def begin(self, options: Options, device: torch.device) -> None:
-        """Record a new run here. UserError if there is a run, or a file of such a name, already: nothing is overwritten."""
+        """Record a new run here. UserError if a run, or a file of such a name, is there already."""
         for name in ("options.json", "log.jsonl", "checkpoint.pt"):
             if (self.folder / name).exists():
                 raise UserError(

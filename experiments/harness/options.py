@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Literal, NoReturn, TypeVar
 
-from experiments.errors import UserError
+from experiments.harness.errors import UserError
 
 T = TypeVar("T")
 AnyOptions = TypeVar("AnyOptions", bound="Options")
@@ -158,20 +158,6 @@ def resumed_options(recorded: AnyOptions, named: dict[str, Any], lengthen: bool)
             raise UserError(f"{contradiction}: a run can be made longer, not shorter; leave it out, or name another --run-dir")
         changed[field.name] = value
     return dataclasses.replace(recorded, **changed)
-
-
-def command_line_of(options: Any, presets: Mapping[str, Any]) -> str:
-    """The preset and what differs from it, as it would be asked for: "tuned --epochs 100"."""
-    words = [options.preset]
-    for field in fields(options, "run", "length"):
-        value = getattr(options, field.name)
-        if field.name == "dataset" or value == getattr(presets[options.preset], field.name):
-            continue
-        if isinstance(value, bool):
-            words.append(flag(field.name) if value else flag(f"no_{field.name}"))
-        else:
-            words += [flag(field.name), f"{value:g}" if isinstance(value, float) else str(value)]
-    return " ".join(words)
 
 
 def to_record(options: Options) -> dict[str, Any]:

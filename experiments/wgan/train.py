@@ -8,13 +8,14 @@ from typing import Any, NamedTuple
 import torch
 
 import q3_samplers
-from experiments import exploration, measures, training, weights, wgan_figures
-from experiments.options import to_record
-from experiments.run import RunDirectory
-from experiments.training import adam, learning_rate_at, set_learning_rate
-from experiments.wgan_data import check_unseen
-from experiments.wgan_options import WGANOptions
-from experiments.wgan_views import DigitView, Whitened, augmented
+from experiments.harness import training
+from experiments.harness.options import to_record
+from experiments.harness.run import RunDirectory
+from experiments.harness.training import adam, learning_rate_at, set_learning_rate
+from experiments.wgan import explore, figures, measures, weights
+from experiments.wgan.data import check_unseen
+from experiments.wgan.options import WGANOptions
+from experiments.wgan.views import DigitView, Whitened, augmented
 from model import Generator, ImageCritic
 from q2_solution import CriticFunction
 from q3_solution import CriticLoss, critic_loss, generator_loss
@@ -33,7 +34,7 @@ class ViewedCritic(NamedTuple):
     weight: float
 
 
-class Learner:
+class Learner(training.Learner):
     """What training on uint8 images changes: generator, critics, optimizers, and the average generator, which draws."""
 
     def __init__(self, options: WGANOptions, images: torch.Tensor) -> None:
@@ -105,8 +106,7 @@ class Learner:
             "lipschitz_penalty": torch.stack(penalties).mean(),
             "generator_loss": self.update_generator(self.noise()),
         }
-        decay = training.average_decay_at(number - 1, options.average_decay)
-        training.update_average(self.average, self.generator, decay)
+        training.update_average(self.average, self.generator, number - 1, options.average_decay)
         if digit_estimates:
             measured["digit_wasserstein_estimate"] = torch.stack(digit_estimates).mean()
         return measured
@@ -120,7 +120,7 @@ class Learner:
     def update_critics(self, x: torch.Tensor, z: torch.Tensor, lipschitz_weight: float) -> list[CriticLoss]:
         """One update of each critic by Adam, down its loss on images x and g(z). Returns the losses.
 
-        The penalty holds a critic to slope 1 between what it receives: x and g(z), augmented independently, in its view.
+        The penalty holds a critic to slope 1 between what it receives: its view of x and g(z), augmented independently.
         """
         with torch.no_grad():
             x, y = self.augmented(x), self.augmented(self.output(self.generator, z))
@@ -142,17 +142,6 @@ class Learner:
         loss.backward(inputs=list(self.generator.parameters()))
         self.generator_optimizer.step()
         return loss.detach()
-
-    def first_not_finite(self) -> str | None:
-        networks = {part: getattr(self, part) for part in self.parts if not part.endswith("optimizer")}
-        return training.first_not_finite(networks)
-
-    def state_dict(self) -> dict[str, Any]:
-        return {part: getattr(self, part).state_dict() for part in self.parts}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        for part in self.parts:
-            getattr(self, part).load_state_dict(state[part])
 
 
 def train(run: RunDirectory, blocks: q3_samplers.Blocks, options: WGANOptions, device: torch.device) -> None:
@@ -200,8 +189,8 @@ class Monitor:
     @torch.no_grad()
     def measure(self, step: int) -> dict[str, float]:
         """Legible share and KID of samples, and the critic's overfitting score: see overfitting_score."""
-        images = exploration.draw(self.learner.average, self.samples)
-        wgan_figures.image_grid(images[:49], self.run.figures / f"samples_{step:06d}.png")
+        images = explore.draw(self.learner.average, self.samples)
+        figures.image_grid(images[:49], self.run.figures / f"samples_{step:06d}.png")
         drawn = measures.classify(self.judge, images)
         distance = measures.kernel_distance(self.real_features, drawn.features)
         critic = self.learner.critic

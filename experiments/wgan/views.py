@@ -1,4 +1,4 @@
-"""What the critics of question 3 receive of an image: changed at random, in a whitened norm, or as a classifier's features."""
+"""What the critics of question 3 receive of an image: augmented, whitened, or as the features of a classifier."""
 
 import math
 

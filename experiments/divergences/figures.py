@@ -4,7 +4,7 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from experiments.plotting import ACCENT, FAINT, INK, plain_axes, save
+from experiments.harness.plotting import ACCENT, FAINT, INK, plain_axes, save
 
 
 def divergence_curve(

@@ -1,4 +1,4 @@
-"""What the figures of all questions share: colours, the curve of a log, words as they are, PNG files."""
+"""What the figures of all questions share: colours, the curve of a log, plain axes, PNG files."""
 
 import io
 from pathlib import Path
@@ -7,15 +7,10 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from experiments.files import write_atomically
+from experiments.harness.files import write_atomically
 
 INK, ACCENT, FAINT = "#1f2933", "#c2410c", "#9aa5b1"
 COLOURS = (ACCENT, INK, "#2563eb", "#15803d", "#7c3aed", FAINT)  # of curves, the emphasised one first
-
-
-def escape_mathtext(words: str) -> str:
-    """Words for a figure as they are: matplotlib takes what is between two dollar signs for mathematics."""
-    return words.replace("$", r"\$")
 
 
 def points(log: list[dict], x: str, y: str) -> tuple[list[float], list[float]]:

@@ -5,16 +5,14 @@ from pathlib import Path
 import torch
 
 import q3_samplers
-from experiments import exploration, measures, weights
-from experiments import wgan_figures as figures
-from experiments.errors import UserError
-from experiments.measures import Estimate
-from experiments.options import command_line_of
-from experiments.plotting import ACCENT, INK, escape_mathtext
-from experiments.run import RunDirectory
-from experiments.wgan_data import blocks_at_hand, check_unseen
-from experiments.wgan_options import PRESETS, WGANOptions
-from experiments.wgan_train import GENERATOR
+from experiments.harness.errors import UserError
+from experiments.harness.plotting import ACCENT, INK
+from experiments.harness.run import RunDirectory
+from experiments.wgan import explore, figures, measures, weights
+from experiments.wgan.data import blocks_at_hand, check_unseen
+from experiments.wgan.measures import Estimate
+from experiments.wgan.options import WGANOptions
+from experiments.wgan.train import GENERATOR
 from model import DigitClassifier, Generator
 from q3_solution import perturb
 
@@ -31,19 +29,19 @@ def evaluate_run(run: RunDirectory, blocks: q3_samplers.Blocks, options: WGANOpt
     if not path.exists():
         raise UserError(f"{run.folder} has no {GENERATOR} yet; go on with train --resume, or name another --run-dir")
     logs = [
-        (escape_mathtext(command_line_of(other, PRESETS)), neighbour.read_log())
+        (f"{other.preset} recipe, {other.precision}", neighbour.read_log())
         for neighbour, other in run.comparable_runs(options, "dataset_digest")
     ]
-    figures.training_curves(dict(reversed(logs)), run.figures / "training.png", escape_mathtext(blocks.train.name))
-    explore(run, path, blocks, options, device)
+    figures.training_curves(dict(reversed(logs)), run.figures / "training.png", blocks.train.name)
+    explore_generator(run, path, blocks, options, device)
 
 
 def evaluate_without_run(run: RunDirectory, options: WGANOptions, device: torch.device) -> None:
     """Explore the generator of --generator, else the bundled one."""
-    explore(run, options.generator or weights.GENERATOR, blocks_at_hand(options), options, device)
+    explore_generator(run, options.generator or weights.GENERATOR, blocks_at_hand(options), options, device)
 
 
-def explore(
+def explore_generator(
     run: RunDirectory, path: Path, blocks: q3_samplers.Blocks | None, options: WGANOptions, device: torch.device
 ) -> None:
     """Explore the generator in the file `path`, beside photographs if there are any: figures and metrics.json."""
@@ -57,8 +55,8 @@ def explore(
     print(f"exploring {path}, trained on {known}", flush=True)
     metrics = {"trained_on": origin.get("dataset"), **{name: origin.get(name) for name in DESCRIBED}}
     metrics["dataset"] = blocks and blocks.test.name
-    trained_on = escape_mathtext(f"generator trained on {known}")
-    images = exploration.draw(generator, options.samples)
+    trained_on = f"generator trained on {known}"
+    images = explore.draw(generator, options.samples)
     if not images.isfinite().all():
         raise UserError("the generator's images are not finite; name another by --generator")
     metrics |= explore_samples(run, images, judge, blocks, trained_on)
@@ -86,7 +84,7 @@ def explore_samples(
     if blocks is None:
         figures.samples(images[: 2 * SHOWN], None, path, trained_on, None)
         return _named({"legible": measures.legible(generated)}) | {"num_images": len(images)}
-    valid, name = blocks.valid.images, escape_mathtext(f"validation block of {blocks.valid.name}")
+    valid, name = blocks.valid.images, f"validation block of {blocks.valid.name}"
     shown = q3_samplers.scale(q3_samplers.spread(valid, SHOWN))
     figures.samples(images[:SHOWN], shown, path, trained_on, name)
     few = min(len(images) // 5, len(valid))  # of the test block: coverage is averaged over as many draws of them
@@ -102,8 +100,8 @@ def explore_samples(
         "classifier_accuracy": measures.mean(reference.digits.cpu() == labels, measures.CROPS),
     }
     return {
-        **_named(exploration.compare(reference, generated)),
-        **_named(exploration.compare(reference, photographs, measures.CROPS), "_of_validation_images"),
+        **_named(explore.compare(reference, generated)),
+        **_named(explore.compare(reference, photographs, measures.CROPS), "_of_validation_images"),
         **_named(of_test),
         "num_images": len(images),
         "num_validation_images": len(photographs.features),
@@ -144,17 +142,17 @@ def explore_directions(
     run: RunDirectory, generator: Generator, judge: DigitClassifier, epsilon: float, n: int, trained_on: str
 ) -> dict:
     """3.2: what latent dimensions change, and what the singular directions of the generator's first layer change."""
-    z, steps = exploration.latents(generator, n), torch.linspace(-4, 4, 7)
-    singular, axes = exploration.directions(generator), torch.eye(generator.z_dim)
-    of_axes = exploration.effects(generator, judge, z, perturb(z, epsilon))
-    of_singular = exploration.effects(generator, judge, z, z + epsilon * singular.unsqueeze(1))
+    z, steps = explore.latents(generator, n), torch.linspace(-4, 4, 7)
+    singular, axes = explore.directions(generator), torch.eye(generator.z_dim)
+    of_axes = explore.effects(generator, judge, z, perturb(z, epsilon))
+    of_singular = explore.effects(generator, judge, z, z + epsilon * singular.unsqueeze(1))
     strongest = of_axes.digit.topk(min(4, len(axes))).indices.tolist()
-    at = exploration.typical(generator, judge, z)
+    at = explore.typical(generator, judge, z)
     for name, title, symbol, moves, which, found in (
         ("perturbations", "The latent dimensions that change the digit most", "z", axes, strongest, of_axes),
         ("directions", "The first singular directions", "u", singular, [*range(min(8, len(singular)))], of_singular),
     ):
-        walk = exploration.walk(generator, judge, at, moves[which], steps)
+        walk = explore.walk(generator, judge, at, moves[which], steps)
         labels = [f"${symbol}_{{{i}}}$\ndigit {found.digit[i]:.2f}\ncolour {found.colour[i]:.2f}" for i in which]
         figures.walks(walk, labels, steps.tolist(), run.figures / f"{name}.png", f"{title}, moved\n{trained_on}")
     legend = {"latent dimensions": ("z", INK, of_axes), "singular directions": ("u", ACCENT, of_singular)}
@@ -167,7 +165,7 @@ def explore_directions(
 def explore_paths(run: RunDirectory, generator: Generator, judge: DigitClassifier, pairs: int, trained_on: str) -> dict:
     """3.3: the same pairs of images joined in three ways, and what each way costs in legibility."""
     alpha = torch.linspace(0, 1, 11)
-    along = exploration.along_paths(generator, judge, alpha, pairs, shown=5)
+    along = explore.along_paths(generator, judge, alpha, pairs, shown=5)
     figures.interpolation(along.images, alpha.tolist(), run.figures / "interpolation.png", trained_on)
     path = run.figures / "interpolation_legible.png"
     figures.along_paths(along, alpha.tolist(), generator.z_dim, path, trained_on)
@@ -202,5 +200,5 @@ def print_metrics(metrics: dict) -> None:
             values = torch.tensor(metrics[f"{kind}_{effect}"])
             best = ", ".join(f"{i} ({values[i]:.2f})" for i in values.topk(min(4, len(values))).indices.tolist())
             print(f"{kind}s that change the {effect} most: {best}")
-    half_way = ", ".join(f"{name} {metrics[f'legible_along_{name}'][5]:.3f}" for name in exploration.PATHS)
+    half_way = ", ".join(f"{name} {metrics[f'legible_along_{name}'][5]:.3f}" for name in explore.PATHS)
     print(f"legible half way between two images: {half_way}")

@@ -1,4 +1,4 @@
-"""The one command for every experiment: options, device, run directory, data checked against the record, train, evaluate."""
+"""The one command for every experiment: options, run directory, data checked against the record, train, evaluate."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -6,14 +6,14 @@ from typing import Any, NamedTuple
 
 import torch
 
-from experiments.errors import UserError, command
-from experiments.options import parse, resumed_options
-from experiments.run import RunDirectory
-from experiments.training import choose_device
+from experiments.harness.errors import UserError, command
+from experiments.harness.options import parse, resumed_options
+from experiments.harness.run import RunDirectory
+from experiments.harness.training import choose_device
 
 
 class Data(NamedTuple):
-    """What an experiment trains and is evaluated on: its content, its name, and the options that record which it was."""
+    """What an experiment is trained and evaluated on: content, name, and the options that record which data it was."""
 
     content: Any
     name: str

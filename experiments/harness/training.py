@@ -5,31 +5,43 @@ import math
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any, Protocol
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
 
 import torch
 from tqdm import tqdm
 
-from experiments.errors import UserError, user_error_if_unreadable
-from experiments.options import Options
-from experiments.run import START_ANEW, RunDirectory
+from experiments.harness.errors import UserError, user_error_if_unreadable
+from experiments.harness.options import Options
+from experiments.harness.run import START_ANEW, RunDirectory
 
 
-class Learner(Protocol):
-    """What `fit` trains: networks, optimizers, and whatever else training changes. A unit is an epoch, or a step."""
+class Learner(ABC):
+    """What `fit` trains: networks, optimizers and whatever else training changes, each an attribute named in `parts`.
 
+    A unit of training is an epoch, or a step.
+    """
+
+    parts: Sequence[str]
+
+    @abstractmethod
     def advance(self, unit: int) -> Mapping[str, torch.Tensor | float]:
         """Train for one unit, 1 the first. Returns what was measured, name to scalar; a tensor need not be ready."""
 
     def first_not_finite(self) -> str | None:
-        """The name of the first part that holds an infinity or NaN, or None."""
+        """The name of the first network that holds an infinity or NaN, or None."""
+        networks = {part: getattr(self, part) for part in self.parts if isinstance(getattr(self, part), torch.nn.Module)}
+        return next((part for part, net in networks.items() if not all(p.isfinite().all() for p in net.parameters())), None)
 
     def state_dict(self) -> dict[str, Any]:
         """All that training changes, of plain types and tensors."""
+        return {part: getattr(self, part).state_dict() for part in self.parts}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Put back what state_dict gave, on whatever device."""
+        for part in self.parts:
+            getattr(self, part).load_state_dict(state[part])
 
 
 class Stopped(KeyboardInterrupt):
@@ -99,7 +111,7 @@ def fit(
 
 @contextlib.contextmanager
 def signals_noted(unit: str) -> Iterator[list[int]]:
-    """While it lasts, the first Ctrl-C or SIGTERM is put on the list that this gives; the second is a KeyboardInterrupt."""
+    """Within it, the first Ctrl-C or SIGTERM is put on the list that it gives; the second is a KeyboardInterrupt."""
     noted: list[int] = []
 
     def note(number: int, _: object) -> None:
@@ -156,45 +168,33 @@ def learning_rate_at(step: int, steps: int, learning_rate: float, schedule: str)
     return learning_rate if schedule == "constant" else learning_rate * 0.5 * (1 + math.cos(math.pi * step / steps))
 
 
-def adam(network: torch.nn.Module, beta1: float, beta2: float, weight_decay: float = 0.0) -> torch.optim.AdamW:
-    """Adam whose rate set_learning_rate gives.
-
-    weight_decay: the share of each weight, times the rate, that a step takes off (AdamW, Loshchilov & Hutter 2019,
-    arXiv 1711.05101); without it, AdamW is Adam to the bit.
-    """
-    return torch.optim.AdamW(network.parameters(), lr=0.0, betas=(beta1, beta2), weight_decay=weight_decay, fused=True)
-
-
 def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
     for group in optimizer.param_groups:
         group["lr"] = rate
 
 
-def average_decay_at(step: int, decay: float) -> float:
-    """The decay of a running average after step >= 0: smaller at first, as the first weights are soon outdated."""
-    return min(decay, (step + 1) / (step + 10))
+def adam(network: torch.nn.Module, beta1: float, beta2: float, weight_decay: float = 0.0) -> torch.optim.AdamW:
+    """Adam whose rate set_learning_rate gives.
+
+    weight_decay: the share of each weight, times the rate, that an update takes off (AdamW, Loshchilov & Hutter 2019,
+    arXiv 1711.05101); without it, AdamW is Adam to the bit.
+    """
+    return torch.optim.AdamW(network.parameters(), lr=0.0, betas=(beta1, beta2), weight_decay=weight_decay, fused=True)
 
 
 @torch.no_grad()
-def update_average(average: torch.nn.Module, network: torch.nn.Module, decay: float) -> None:
-    """average <- decay average + (1 - decay) network, for weights and for batch normalisation's running statistics.
+def update_average(average: torch.nn.Module, network: torch.nn.Module, step: int, decay: float) -> None:
+    """average <- d average + (1 - d) network after step >= 0, for weights and batch normalisation's running statistics.
 
-    Does nothing where the average is the network itself.
+    d = min(decay, (step + 1) / (step + 10)): smaller at first, as the first weights are soon outdated. Does nothing
+    where the average is the network itself.
     """
     if average is not network:
         means, values = (
             [tensor for tensor in module.state_dict().values() if tensor.is_floating_point()]  # not the count of batches
             for module in (average, network)
         )
-        torch._foreach_lerp_(means, values, 1 - decay)
-
-
-def first_not_finite(networks: Mapping[str, torch.nn.Module]) -> str | None:
-    """The name of the first network that holds an infinity or NaN, or None."""
-    for name, network in networks.items():
-        if not all(bool(torch.isfinite(parameter).all()) for parameter in network.parameters()):
-            return name
-    return None
+        torch._foreach_lerp_(means, values, 1 - min(decay, (step + 1) / (step + 10)))
 
 
 def choose_device(name: str) -> torch.device:

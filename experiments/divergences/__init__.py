@@ -1,0 +1,1 @@
+"""Question 2: divergences estimated by critics."""

@@ -1,0 +1,1 @@
+"""Question 1: a variational autoencoder on binarized MNIST."""

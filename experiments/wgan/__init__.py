@@ -1,0 +1,1 @@
+"""Question 3: a Wasserstein GAN with Lipschitz penalty on house numbers."""
