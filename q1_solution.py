@@ -196,6 +196,6 @@ def _rows(**tensors: torch.Tensor) -> list[torch.Tensor]:
 
 
 if __name__ == "__main__":
-    from experiments.vae.main import main
+    from experiments.vae.evaluate import main
 
     raise SystemExit(main())

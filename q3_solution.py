@@ -87,6 +87,6 @@ def interpolate_spherical(a: torch.Tensor, b: torch.Tensor, alpha: torch.Tensor)
 
 
 if __name__ == "__main__":
-    from experiments.wgan.main import main
+    from experiments.wgan.evaluate import main
 
     raise SystemExit(main())

@@ -10,13 +10,13 @@ from pathlib import Path
 
 import q1_samplers
 import q3_samplers
-from experiments.divergences.main import main as divergences
+from experiments.divergences.train import main as divergences
 from experiments.harness.files import write_atomically
 from experiments.harness.options import positive_integer
 from experiments.harness.run import versions
 from experiments.harness.training import choose_device
-from experiments.vae.main import main as vae
-from experiments.wgan.main import main as wgan
+from experiments.vae.evaluate import main as vae
+from experiments.wgan.evaluate import main as wgan
 from q2_samplers import FAMILIES
 
 PROJECT = Path(__file__).parents[1]

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from experiments import divergences, vae, vae_evaluation, vae_learner, wgan, wgan_learner
-from experiments.wgan import options
 from experiments.harness.options import Options, parse
+from experiments.wgan import options
 from report import __main__ as report
 
 PROJECT = Path(__file__).parent.parent

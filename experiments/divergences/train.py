@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import torch
 
 from experiments.divergences import figures
+from experiments.harness import main as harness
 from experiments.harness import training
 from experiments.harness.files import write_atomically
 from experiments.harness.main import Data
@@ -25,20 +26,14 @@ class Objective(NamedTuple):
 
     function: Callable[[torch.Tensor, torch.Tensor, CriticFunction], torch.Tensor]
     penalised: bool
-    exact: Callable[[Family, float], float]
+    exact: Callable[[Family], Callable[[float], float]]
     title: str
 
 
+HELLINGER, WASSERSTEIN = "squared Hellinger distance $H^2(P, Q)$", "Wasserstein distance $W_1(P, Q)$"
 OBJECTIVES = {
-    "squared_hellinger": Objective(
-        vf_squared_hellinger,
-        False,
-        lambda family, theta: family.squared_hellinger(theta),
-        "squared Hellinger distance $H^2(P, Q)$",
-    ),
-    "wasserstein": Objective(
-        vf_wasserstein_distance, True, lambda family, theta: family.wasserstein(theta), "Wasserstein distance $W_1(P, Q)$"
-    ),
+    "squared_hellinger": Objective(vf_squared_hellinger, False, lambda family: family.squared_hellinger, HELLINGER),
+    "wasserstein": Objective(vf_wasserstein_distance, True, lambda family: family.wasserstein, WASSERSTEIN),
 }
 EVALUATION_SEED = 2**31  # of the fresh samples that trained critics are evaluated on
 SLOPES = 2**12  # points at which a critic's slope is measured
@@ -72,10 +67,8 @@ GAUSSIAN: dict[str, Any] = dict(family="gaussian", thetas=FAMILIES["gaussian"].t
 # Gaussians overlap and need larger batches: chance, not the critic, limits the answer there.
 TUNED_GAUSSIAN = replace(TUNED, **GAUSSIAN, iterations=300, batch_size=256, learning_rate=2e-3, lipschitz_weight=10.0)
 PRESETS: dict[str, DivergenceOptions] = {
-    "tuned": TUNED,
-    "handout": HANDOUT,
-    "tuned, gaussian": TUNED_GAUSSIAN,
-    "handout, gaussian": replace(HANDOUT, **GAUSSIAN),
+    **{"tuned": TUNED, "handout": HANDOUT},
+    **{"tuned, gaussian": TUNED_GAUSSIAN, "handout, gaussian": replace(HANDOUT, **GAUSSIAN)},
 }
 
 
@@ -110,16 +103,13 @@ class Learner(training.Learner):
     def advance(self, iteration: int) -> dict[str, torch.Tensor]:
         """One update on fresh samples. Returns the loss, the mean over the critics."""
         options = self.options
-        rate = training.learning_rate_at(iteration - 1, options.iterations, options.learning_rate, options.schedule)
-        training.set_learning_rate(self.optimizer, rate)
-        return {"loss": self.update(next(self.p), next(self.q))}
-
-    def update(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
-        loss = critic_loss(self.objective, x, y, self.bank, self.options.lipschitz_weight)
+        rate, steps = options.learning_rate, options.iterations
+        training.set_learning_rate(self.optimizer, rate, iteration - 1, steps, options.schedule)
+        loss = critic_loss(self.objective, next(self.p), next(self.q), self.bank, options.lipschitz_weight)
         self.optimizer.zero_grad()
         (loss * len(self.bank)).backward()  # the bank's loss is the mean over the critics; each is to follow its own
         self.optimizer.step()
-        return loss.detach()
+        return {"loss": loss.detach()}
 
 
 def train(run: RunDirectory, _: None, options: DivergenceOptions, device: torch.device) -> None:
@@ -179,7 +169,7 @@ def evaluate(run: RunDirectory, _: None, options: DivergenceOptions, device: tor
     metrics: dict[str, Any] = {name: getattr(options, name) for name in ("family", "preset", "seed")}
     for name, objective in OBJECTIVES.items():
         (values, bounds), seconds = estimates(run, name, options, device)
-        exact = [objective.exact(family, theta) for theta in thetas]
+        exact = [objective.exact(family)(theta) for theta in thetas]
         columns |= {name: values, f"{name}_exact": exact}
         errors = [abs(value - truth) for value, truth in zip(values, exact)]
         worst = max(range(len(thetas)), key=errors.__getitem__)
@@ -206,10 +196,15 @@ def draw(run: RunDirectory, name: str, options: DivergenceOptions) -> None:
             curves[other.preset] = [(float(row["theta"]), float(row[name]), float(row[f"{name}_exact"])) for row in rows]
     low, high = min(0.0, *options.thetas), max(0.0, *options.thetas)
     fine = [low + (high - low) * step / 400 for step in range(401)]
-    exact = [(theta, objective.exact(family, theta)) for theta in fine]
+    exact = [(theta, objective.exact(family)(theta)) for theta in fine]
     figures.divergence_curve(exact, curves, run.figures / f"{name}.png", objective.title, family.description)
 
 
 def load(options: DivergenceOptions) -> Data:
     """Nothing to load: samples are drawn as they are needed."""
     return Data(None, FAMILIES[options.family].description, {})
+
+
+DESCRIPTION = "Estimate both divergences as two distributions move apart."
+EXPERIMENT = harness.Experiment(DESCRIPTION, PRESETS, load, train, evaluate, preset=preset)
+main = partial(harness.main, EXPERIMENT)  # the command `python q2_solution.py`; returns its exit code

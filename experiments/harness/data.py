@@ -9,7 +9,7 @@ from typing import TypeVar
 import pooch
 import requests
 
-from experiments.harness.errors import UserError
+from experiments.harness.files import UserError
 
 T = TypeVar("T")
 TIMEOUT = (10, 30)  # seconds to connect, and between two pieces of what is sent

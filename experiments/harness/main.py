@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import torch
 
-from experiments.harness.errors import UserError, command
+from experiments.harness.files import UserError, command
 from experiments.harness.options import parse, resumed_options
 from experiments.harness.run import RunDirectory
 from experiments.harness.training import choose_device

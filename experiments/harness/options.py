@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Literal, NoReturn, TypeVar
 
-from experiments.harness.errors import UserError
+from experiments.harness.files import UserError
 
 T = TypeVar("T")
 AnyOptions = TypeVar("AnyOptions", bound="Options")
@@ -122,7 +122,7 @@ def make_parser(description: str, presets: Mapping[str, Options]) -> argparse.Ar
         else:
             settings |= {"type": field.metadata["check"], "choices": field.metadata["choices"] or None}
         if field.name == "action":
-            parser.add_argument("action", nargs="?", **settings)
+            parser.add_argument("action", nargs="?", default=None, **settings)
         else:
             parser.add_argument(flag(field.name), **settings)
     return parser
@@ -138,7 +138,8 @@ def _values_for_help(name: str, values: Mapping[str, Any]) -> str:
 
 def parse(argv: list[str] | None, description: str, presets: Mapping[str, Options]) -> dict[str, Any]:
     """The options named on a command line, name to value. UserError if one is no option or has no proper value."""
-    return vars(make_parser(description, presets).parse_args(argv))
+    parsed = vars(make_parser(description, presets).parse_args(argv))
+    return {name: value for name, value in parsed.items() if value is not None}  # argparse gives None without an action
 
 
 def resumed_options(recorded: AnyOptions, named: dict[str, Any], lengthen: bool) -> AnyOptions:

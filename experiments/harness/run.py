@@ -12,8 +12,13 @@ import filelock
 import numpy as np
 import torch
 
-from experiments.harness.errors import UserError, os_errors_as_user_errors, user_error_if_unreadable
-from experiments.harness.files import load_plain, write_atomically
+from experiments.harness.files import (
+    UserError,
+    load_plain,
+    os_errors_as_user_errors,
+    user_error_if_unreadable,
+    write_atomically,
+)
 from experiments.harness.options import AnyOptions, Options, fields, from_record, to_record
 
 START_ANEW = "delete it to start anew, or name another --run-dir"
@@ -133,16 +138,11 @@ class RunDirectory:
 
 def versions(device: torch.device) -> dict[str, Any]:
     """The software and hardware a run depends on, for its record."""
-    gpu = device.type == "cuda"
     return {
         "python": platform.python_version(),
         "torch": torch.__version__,
         "numpy": np.__version__,
         "platform": platform.platform(),
-        "device": str(device),
-        "gpu": torch.cuda.get_device_name(device) if gpu else None,
-        "cuda": torch.version.cuda if gpu else None,
-        "cudnn": torch.backends.cudnn.version() if gpu else None,
-        "tf32": torch.backends.cudnn.allow_tf32 if gpu else None,
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else str(device),
         "threads": torch.get_num_threads(),
     }

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
-from experiments.harness.errors import UserError, user_error_if_unreadable
+from experiments.harness.files import UserError, user_error_if_unreadable
 from experiments.harness.options import Options
 from experiments.harness.run import START_ANEW, RunDirectory
 
@@ -101,7 +101,7 @@ def fit(
                 export(number, seconds)
                 saved_at, left = seconds, seconds / number * (length - number)
                 shown = "  ".join(f"{name} {value:.5g}" for name, value in {**means, **measured}.items())
-                tqdm.write(f"{title} {number}/{length}  {shown}  {duration(seconds)}, {duration(left)} left")
+                tqdm.write(f"{title} {number}/{length}  {shown}  {seconds / 60:.1f} min, {left / 60:.1f} min left")
                 sys.stdout.flush()
             if signals:
                 raise Stopped(f" after {unit.replace('_', ' ')} {number}; the same command with --resume goes on from there")
@@ -145,9 +145,7 @@ def _restore(
     print(f"resuming after {unit.replace('_', ' ')} {done} of {length}", flush=True)
     if before < length and options.schedule == "cosine":
         print(
-            f"made longer, from {before} to {length}: the learning rate goes on where the schedule over {length} stands, "
-            f"higher than it was, so this is not the run that {length} from the start would have been",
-            flush=True,
+            f"made longer, from {before} to {length}: not the run that {length} from the start would have been", flush=True
         )
     return done, seconds
 
@@ -156,30 +154,14 @@ def _check_finite(learner: Learner, entry: dict[str, Any], unit: str, run: RunDi
     """UserError if the learner, or what is measured of it, is no longer finite."""
     infinite = (name for name, value in entry.items() if isinstance(value, float) and not math.isfinite(value))
     if (part := learner.first_not_finite() or next(infinite, None)) is not None:
-        kept = f"the last checkpoint in {run.folder} is kept; " if run.checkpoint.exists() else ""
-        raise UserError(
-            f"the {part} is no longer finite by {unit.replace('_', ' ')} {entry[unit]}; {kept}start again with a smaller "
-            "--learning-rate in another --run-dir"
-        )
+        where = f"by {unit.replace('_', ' ')} {entry[unit]} in {run.folder}, whose last checkpoint is kept"
+        raise UserError(f"the {part} is no longer finite {where}; start a run with a smaller --learning-rate elsewhere")
 
 
-def learning_rate_at(step: int, steps: int, learning_rate: float, schedule: str) -> float:
-    """The rate for step 0 <= step < steps: constant, or along half a cosine from learning_rate down to 0."""
-    return learning_rate if schedule == "constant" else learning_rate * 0.5 * (1 + math.cos(math.pi * step / steps))
-
-
-def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
+def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float, step: int, steps: int, schedule: str) -> None:
+    """The rate for step 0 <= step < steps: constant, or along half a cosine from `rate` down to 0."""
     for group in optimizer.param_groups:
-        group["lr"] = rate
-
-
-def adam(network: torch.nn.Module, beta1: float, beta2: float, weight_decay: float = 0.0) -> torch.optim.AdamW:
-    """Adam whose rate set_learning_rate gives.
-
-    weight_decay: the share of each weight, times the rate, that an update takes off (AdamW, Loshchilov & Hutter 2019,
-    arXiv 1711.05101); without it, AdamW is Adam to the bit.
-    """
-    return torch.optim.AdamW(network.parameters(), lr=0.0, betas=(beta1, beta2), weight_decay=weight_decay, fused=True)
+        group["lr"] = rate if schedule == "constant" else rate * 0.5 * (1 + math.cos(math.pi * step / steps))
 
 
 @torch.no_grad()
@@ -221,8 +203,3 @@ def set_random_state(state: dict[str, torch.Tensor], device: torch.device) -> No
     torch.set_rng_state(state["cpu"])
     if device.type == "cuda" and "cuda" in state:
         torch.cuda.set_rng_state(state["cuda"], device)
-
-
-def duration(seconds: float) -> str:
-    """Seconds in words: in minutes from two minutes on."""
-    return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"

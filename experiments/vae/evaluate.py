@@ -1,17 +1,18 @@
 """The answers to questions 1.6 and 1.7 for one run: ELBO, log p(x) by importance sampling, metrics.json, figures."""
 
 import json
+from functools import partial
 
 import torch
 from tqdm import tqdm
 
 import q1_samplers
-from experiments.harness.errors import UserError, user_error_if_unreadable
-from experiments.harness.files import restore
+from experiments.harness import main as harness
+from experiments.harness.files import UserError, restore, user_error_if_unreadable
 from experiments.harness.plotting import points
 from experiments.harness.run import START_ANEW, RunDirectory
 from experiments.vae import figures
-from experiments.vae.train import EVALUATION_SEED, VAEOptions, evaluate_elbo
+from experiments.vae.train import EVALUATION_SEED, PRESETS, VAEOptions, evaluate_elbo, load, train
 from model import VAE
 from q1_solution import kl_gaussian_gaussian_analytic, log_importance_weights, log_likelihood_bernoulli_logits, log_mean_exp
 
@@ -172,3 +173,8 @@ def log_p_by_num_samples(run: RunDirectory, options: VAEOptions) -> list[tuple[s
             name = f"{other.preset}: {bound}, {other.epochs} epochs, seed {other.seed}"
             curves.append((name, list(map(int, nats_by_K)), list(nats_by_K.values())))
     return curves
+
+
+DESCRIPTION = "Train the VAE, then measure its ELBO and log p(x)."
+EXPERIMENT = harness.Experiment(DESCRIPTION, PRESETS, load, train, evaluate)
+main = partial(harness.main, EXPERIMENT)  # the command `python q1_solution.py`; returns its exit code

@@ -95,7 +95,8 @@ class Learner(training.Learner):
         self.options, self.x = options, x
         self.model = VAE().to(x.device)
         self.average = copy.deepcopy(self.model) if options.average_decay else self.model
-        self.optimizer = training.adam(self.model, options.beta1, options.beta2, options.weight_decay)
+        betas, weight_decay = (options.beta1, options.beta2), options.weight_decay
+        self.optimizer = torch.optim.AdamW(self.model.parameters(), betas=betas, weight_decay=weight_decay, fused=True)
 
     def advance(self, epoch: int) -> dict[str, float]:
         """One pass over x in a new order, each update ascending the bound of a batch.
@@ -106,8 +107,7 @@ class Learner(training.Learner):
         total = torch.zeros((), device=self.x.device)
         batches = tqdm(q1_samplers.batches(self.x, options.batch_size), f"epoch {epoch}", steps, leave=False, disable=None)
         for step, batch in enumerate(batches, start=(epoch - 1) * steps):
-            rate = training.learning_rate_at(step, options.epochs * steps, options.learning_rate, options.schedule)
-            training.set_learning_rate(self.optimizer, rate)
+            training.set_learning_rate(self.optimizer, options.learning_rate, step, options.epochs * steps, options.schedule)
             total += self.update(batch) * len(batch)
             training.update_average(self.average, self.model, step, options.average_decay)
         return {f"train_{options.objective.split('-')[0]}": total.item() / len(self.x)}

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 import q3_samplers
 from experiments.harness import main as harness
 from experiments.harness import training
-from experiments.harness.errors import UserError
+from experiments.harness.files import UserError
 from experiments.harness.options import Options, file_path, option, to_record
 from experiments.harness.run import RunDirectory
 from experiments.wgan import measures, weights
@@ -53,8 +53,7 @@ class Learner(training.Learner):
         batches = torch.randperm(len(self.images)).to(self.images.device).split(options.batch_size)
         for step, rows in enumerate(batches, start=(epoch - 1) * len(batches)):
             steps = options.epochs * len(batches)
-            rate = training.learning_rate_at(step, steps, options.learning_rate, options.schedule)
-            training.set_learning_rate(self.optimizer, rate)
+            training.set_learning_rate(self.optimizer, options.learning_rate, step, steps, options.schedule)
             x = shift(q3_samplers.scale(self.images[rows])).contiguous(memory_format=torch.channels_last)
             loss = F.cross_entropy(self.classifier(x), self.labels[rows])
             self.optimizer.zero_grad()

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import q3_samplers
 from experiments.harness.data import fetch, published_or_stand_in
-from experiments.harness.errors import UserError
+from experiments.harness.files import UserError
 from experiments.harness.main import Data
 from experiments.wgan.options import WGANOptions
 from experiments.wgan.stand_in import stand_in

@@ -1,18 +1,20 @@
 """The answers to questions 3.1 to 3.3 for one generator: its figures and metrics.json."""
 
+from functools import partial
 from pathlib import Path
 
 import torch
 
 import q3_samplers
-from experiments.harness.errors import UserError
+from experiments.harness import main as harness
+from experiments.harness.files import UserError
 from experiments.harness.plotting import ACCENT, INK
 from experiments.harness.run import RunDirectory
 from experiments.wgan import explore, figures, measures, weights
-from experiments.wgan.data import blocks_at_hand, check_unseen
+from experiments.wgan.data import blocks_at_hand, check_unseen, load
 from experiments.wgan.measures import Estimate
-from experiments.wgan.options import WGANOptions
-from experiments.wgan.train import GENERATOR
+from experiments.wgan.options import PRESETS, WGANOptions
+from experiments.wgan.train import GENERATOR, train
 from model import DigitClassifier, Generator
 from q3_solution import perturb
 
@@ -28,11 +30,10 @@ def evaluate_run(run: RunDirectory, blocks: q3_samplers.Blocks, options: WGANOpt
     path = run.folder / GENERATOR
     if not path.exists():
         raise UserError(f"{run.folder} has no {GENERATOR} yet; go on with train --resume, or name another --run-dir")
-    logs = [
-        (f"{other.preset} recipe, {other.precision}", neighbour.read_log())
-        for neighbour, other in run.comparable_runs(options, "dataset_digest")
-    ]
-    figures.training_curves(dict(reversed(logs)), run.figures / "training.png", blocks.train.name)
+    logs: dict[str, list[dict]] = {}
+    for neighbour, other in run.comparable_runs(options, "dataset_digest"):
+        logs.setdefault(f"{other.preset} recipe, {other.generator_steps:,} steps, {other.precision}", neighbour.read_log())
+    figures.training_curves(logs, run.figures / "training.png", blocks.train.name)
     explore_generator(run, path, blocks, options, device)
 
 
@@ -202,3 +203,8 @@ def print_metrics(metrics: dict) -> None:
             print(f"{kind}s that change the {effect} most: {best}")
     half_way = ", ".join(f"{name} {metrics[f'legible_along_{name}'][5]:.3f}" for name in explore.PATHS)
     print(f"legible half way between two images: {half_way}")
+
+
+DESCRIPTION = "Train a WGAN-LP on house numbers, then explore what it has learnt."
+EXPERIMENT = harness.Experiment(DESCRIPTION, PRESETS, load, train, evaluate_run, evaluate_without_run)
+main = partial(harness.main, EXPERIMENT)  # the command `python q3_solution.py`; returns its exit code

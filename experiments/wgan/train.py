@@ -11,7 +11,6 @@ import q3_samplers
 from experiments.harness import training
 from experiments.harness.options import to_record
 from experiments.harness.run import RunDirectory
-from experiments.harness.training import adam, learning_rate_at, set_learning_rate
 from experiments.wgan import explore, figures, measures, weights
 from experiments.wgan.data import check_unseen
 from experiments.wgan.options import WGANOptions
@@ -43,8 +42,7 @@ class Learner(training.Learner):
         self.generator = Generator(options.z_dim, options.h_dim).to(**layout)
         self.critic = ImageCritic(options.h_dim).to(**layout)
         self.average = copy.deepcopy(self.generator) if options.average_decay else self.generator
-        self.generator_optimizer = adam(self.generator, options.beta1, options.beta2)
-        self.critic_optimizer = adam(self.critic, options.beta1, options.beta2)
+        self.generator_optimizer, self.critic_optimizer = self.adam(self.generator), self.adam(self.critic)
         self.parts = ["generator", "critic", "average", "generator_optimizer", "critic_optimizer"]
         self.whitened = Whitened(q3_samplers.scale(q3_samplers.spread(images, VIEW_IMAGES))) if options.whiten else None
         if options.guide:
@@ -52,8 +50,11 @@ class Learner(training.Learner):
                 weights.load_guide().to(device), q3_samplers.scale(q3_samplers.spread(images, VIEW_IMAGES))
             )
             self.digit_critic = ImageCritic(options.h_dim).to(**layout)
-            self.digit_critic_optimizer = adam(self.digit_critic, options.beta1, options.beta2)
+            self.digit_critic_optimizer = self.adam(self.digit_critic)
             self.parts += ["digit_view", "digit_critic", "digit_critic_optimizer"]
+
+    def adam(self, network: torch.nn.Module) -> torch.optim.Adam:
+        return torch.optim.Adam(network.parameters(), betas=(self.options.beta1, self.options.beta2), fused=True)
 
     def critics(self) -> Iterator[ViewedCritic]:
         """The critic, and with --guide the second critic; the generator descends the weighted sum of their losses."""
@@ -91,7 +92,9 @@ class Learner(training.Learner):
         step with the weight lambda times the number of updates.
         """
         options = self.options
-        self.set_learning_rates(number - 1)
+        rates = [(critic.optimizer, options.critic_learning_rate) for critic in self.critics()]
+        for optimizer, rate in [(self.generator_optimizer, options.learning_rate), *rates]:
+            training.set_learning_rate(optimizer, rate, number - 1, options.generator_steps, options.schedule)
         every = options.critic_updates if options.lazy_penalty else 1
         estimates, penalties, digit_estimates = [], [], []
         for update in range(options.critic_updates):
@@ -110,12 +113,6 @@ class Learner(training.Learner):
         if digit_estimates:
             measured["digit_wasserstein_estimate"] = torch.stack(digit_estimates).mean()
         return measured
-
-    def set_learning_rates(self, step: int) -> None:
-        options = self.options
-        rates = [(critic.optimizer, options.critic_learning_rate) for critic in self.critics()]
-        for optimizer, rate in [(self.generator_optimizer, options.learning_rate), *rates]:
-            set_learning_rate(optimizer, learning_rate_at(step, options.generator_steps, rate, options.schedule))
 
     def update_critics(self, x: torch.Tensor, z: torch.Tensor, lipschitz_weight: float) -> list[CriticLoss]:
         """One update of each critic by Adam, down its loss on images x and g(z). Returns the losses.

@@ -8,8 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from experiments.harness.errors import UserError, user_error_if_unreadable
-from experiments.harness.files import load_plain, restore, write_atomically
+from experiments.harness.files import UserError, load_plain, restore, user_error_if_unreadable, write_atomically
 from model import DigitClassifier, Generator
 from q3_samplers import fingerprints
 

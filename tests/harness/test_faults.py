@@ -41,9 +41,9 @@ import model
 import q1_samplers
 import q3_samplers
 from experiments import divergences, figures, vae, vae_evaluation, wgan
-from experiments.wgan import evaluate, figures
 from experiments.harness.options import UserError
 from experiments.harness.run import RunDirectory
+from experiments.wgan import evaluate, figures
 from model import Generator
 
 LONG = {  # long enough to be killed again and again

@@ -13,7 +13,14 @@ from experiments.harness import run as run_module
 from experiments.harness import training
 from experiments.harness.options import Options, UserError, option
 from experiments.harness.run import RunDirectory
-from experiments.harness.training import average_decay_at, choose_device, fit, learning_rate_at, set_learning_rate, update_average
+from experiments.harness.training import (
+    average_decay_at,
+    choose_device,
+    fit,
+    learning_rate_at,
+    set_learning_rate,
+    update_average,
+)
 
 CPU = torch.device("cpu")
 

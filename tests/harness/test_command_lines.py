@@ -10,8 +10,8 @@ import torch
 import q1_samplers
 import q3_samplers
 from experiments import divergences, vae, wgan
-from experiments.wgan import weights, evaluate, figures
 from experiments.harness.options import make_parser
+from experiments.wgan import evaluate, figures, weights
 from model import Generator
 
 # ruff: noqa: SIM905 (a list of words is easier to read as one text)

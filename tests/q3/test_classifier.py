@@ -6,9 +6,9 @@ import pytest
 import scipy.io
 import torch
 
+from experiments.harness.options import command
 from experiments.wgan import classifier, measures, weights
 from experiments.wgan.classifier import ClassifierOptions, Learner, set_unit, shift
-from experiments.harness.options import command
 from q3_samplers import scale, stand_in
 
 CPU = torch.device("cpu")

@@ -1,6 +1,6 @@
 """`make notebook`: write into vae.ipynb the copy of the modules that it carries for where it is opened alone.
 
-`python -m tests.refresh_notebook --execute DATA_DIR` also runs it on the data there, for its outputs.
+`python -m tests.q1.refresh_notebook --execute DATA_DIR` also runs it on the data there, for its outputs.
 """
 
 import argparse
@@ -16,9 +16,9 @@ import nbformat
 from nbclient import NotebookClient
 from nbformat import NotebookNode
 
-from experiments.harness.run import write_atomically
+from experiments.harness.files import write_atomically
 
-PROJECT = Path(__file__).parent.parent
+PROJECT = Path(__file__).parents[2]
 NOTEBOOK = PROJECT / "vae.ipynb"
 COPY = re.compile(r'^COPY = "([^"]*)"', flags=re.MULTILINE)
 

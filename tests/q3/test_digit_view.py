@@ -2,8 +2,8 @@
 
 import pytest
 import torch
-
 from experiments.digit_view import FLOOR, SHARES, DigitView, principal_channels
+
 from model import DigitClassifier
 from q3_samplers import scale, stand_in
 

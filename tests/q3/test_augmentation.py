@@ -2,9 +2,9 @@
 
 import pytest
 import torch
+from experiments.augmentation import BRIGHTNESS, SHIFT, augment, translate
 
 from experiments import augmentation
-from experiments.augmentation import BRIGHTNESS, SHIFT, augment, translate
 from q3_samplers import scale, stand_in
 
 

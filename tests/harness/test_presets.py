@@ -5,8 +5,8 @@ import json
 import pytest
 
 from experiments import divergences, vae, wgan
-from experiments.wgan import classifier
 from experiments.harness.options import UserError, parse, to_record
+from experiments.wgan import classifier
 
 SEGMENTS, GAUSSIAN = [step / 10 for step in range(21)], [step / 4 for step in range(9)]
 VAE = {

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 import torch
+from experiments.harness.errors import understood
 
 from experiments import vae, wgan
-from experiments.harness.errors import understood
 from experiments.harness.options import (
     Options,
     UserError,

@@ -13,14 +13,14 @@ from dataclasses import replace
 import pytest
 import scipy.io
 import torch
+from experiments.whitening import Whitening
 
 import q3_samplers
 from experiments import wgan, wgan_learner
-from experiments.wgan import explore
-from experiments.wgan import weights as files
 from experiments.harness.run import RunDirectory
 from experiments.harness.training import learning_rate_at
-from experiments.whitening import Whitening
+from experiments.wgan import explore
+from experiments.wgan import weights as files
 from model import DigitClassifier, Generator, ImageCritic
 from q3_solution import CriticLoss, critic_loss, generator_loss
 from report.__main__ import FIGURES

@@ -4,8 +4,8 @@ import math
 
 import pytest
 import torch
-
 from experiments.whitening import FLOOR, Whitening, cosines
+
 from q3_samplers import scale, stand_in
 
 SIZE = 4
