@@ -229,6 +229,6 @@ def _glyphs() -> torch.Tensor:
 
 
 def _photos(name: str, images: torch.Tensor, labels: torch.Tensor) -> Photos:
-    digest = hashlib.sha256(images.numpy().data)  # reads the contiguous bytes where they are
-    digest.update(labels.numpy().data)
+    digest = hashlib.sha256(images.contiguous().numpy().data)  # contiguous bytes are read where they are
+    digest.update(labels.contiguous().numpy().data)
     return Photos(name, digest.hexdigest(), images, labels)

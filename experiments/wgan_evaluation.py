@@ -120,7 +120,7 @@ def explore_directions(
     run: RunDirectory, generator: Generator, judge: DigitClassifier, epsilon: float, n: int, trained_on: str
 ) -> dict:
     """3.2: what latent dimensions change, and what the singular directions of the generator's first layer change."""
-    z, steps = exploration.latents(generator, n), torch.linspace(-4, 4, 7)
+    z, steps = exploration.latents(generator, n), torch.arange(-3, 4) * 4 / 3
     singular, axes = exploration.directions(generator), torch.eye(generator.z_dim)
     of_axes = exploration.effects(generator, judge, z, perturb(z, epsilon))
     of_singular = exploration.effects(generator, judge, z, z + epsilon * singular.unsqueeze(1))

@@ -22,16 +22,6 @@ os.environ["OMP_NUM_THREADS"] = "1"  # here and in what is started from here: it
 
 
 @pytest.fixture(autouse=True)
-def few_images(monkeypatch):
-    """Question 3 is measured on few images, since most tests ask only that it is measured."""
-    from experiments import exploration, wgan
-
-    for name, few in (("SAMPLES", 100), ("PAIRS", 4), ("LATENTS", 4), ("REPEATS", 2)):
-        monkeypatch.setattr(exploration, name, few)
-    monkeypatch.setattr(wgan, "CHECKPOINT_SAMPLES", 60)
-
-
-@pytest.fixture(autouse=True)
 def save_figure(monkeypatch):
     """Figures are put together but not drawn, which takes seconds for each run; gives the function that draws them."""
     from experiments import figures, wgan_figures

@@ -9,7 +9,7 @@ import torch
 
 import q1_samplers
 import q3_samplers
-from experiments import divergences, vae, weights, wgan, wgan_evaluation, wgan_figures
+from experiments import divergences, vae, weights, wgan, wgan_data, wgan_evaluation, wgan_figures
 from experiments.options import make_parser
 from model import Generator
 
@@ -69,8 +69,8 @@ def q2(around, monkeypatch):
 def q3(around, monkeypatch):
     """The files named are really read, but nothing is trained or explored, and what nobody named is made up."""
     bundled, load_generator = (Generator(2, 1), {"dataset": "svhn"}), weights.load_generator
-    photos, read = q3_samplers.Photos("svhn", "digest", torch.zeros(500, 1, 1, 1), torch.zeros(500)), wgan.read_photos
-    monkeypatch.setattr(wgan, "read_photos", lambda path: photos if path.name in q3_samplers.MD5 else read(path))
+    photos, read = q3_samplers.Photos("svhn", "digest", torch.zeros(500, 1, 1, 1), torch.zeros(500)), wgan_data.read_photos
+    monkeypatch.setattr(wgan_data, "read_photos", lambda path: photos if path.name in q3_samplers.MD5 else read(path))
     monkeypatch.setattr(q3_samplers, "stand_in", lambda: photos._replace(name=q3_samplers.STAND_IN))
     made = ("generator.pt", weights.GENERATOR.name)
     monkeypatch.setattr(weights, "load_generator", lambda path: bundled if path.name in made else load_generator(path))
@@ -79,7 +79,7 @@ def q3(around, monkeypatch):
     for name in ("explore_samples", "explore_dimensions", "explore_paths"):
         monkeypatch.setattr(wgan_evaluation, name, lambda *_: {})
     monkeypatch.setattr(wgan_figures, "training_curves", lambda *_: None)
-    for module, name in ((wgan, "fetch"), (wgan, "train"), (wgan_evaluation, "print_metrics")):
+    for module, name in ((wgan_data, "fetch"), (wgan, "train"), (wgan_evaluation, "print_metrics")):
         monkeypatch.setattr(module, name, lambda *_: None)
     return wgan
 

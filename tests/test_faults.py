@@ -40,7 +40,7 @@ from faults import (
 import model
 import q1_samplers
 import q3_samplers
-from experiments import divergences, figures, vae, vae_evaluation, wgan, wgan_evaluation, wgan_figures
+from experiments import divergences, figures, vae, vae_evaluation, wgan_evaluation, wgan_figures
 from experiments.options import UserError
 from experiments.run import RunDirectory
 from model import Generator
@@ -68,7 +68,6 @@ def world(tmp_path_factory, small_files):
         patch.setattr(vae_evaluation, "FEWER_SAMPLES", (1,))
         patch.setattr(q3_samplers, "stand_in", lambda: photos)
         patch.setattr(model, "HIDDEN", 8)
-        patch.setattr(wgan, "CHECKPOINT_SAMPLES", 60)
         patch.setitem(divergences.FAMILIES, "segments", segments._replace(fresh_samples=16))
         for name in ("explore_samples", "explore_dimensions", "explore_paths"):
             patch.setattr(wgan_evaluation, name, lambda *_: {})
