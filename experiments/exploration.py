@@ -135,7 +135,7 @@ def along_paths(generator: Generator, classifier: DigitClassifier, alpha: torch.
         for name in PATHS:
             x = images_of(generator, lines[name][step]) if name in lines else interpolate(x0, x1, fraction.to(x0.device))[0]
             found = measures.classify(classifier, x)
-            images[name].append(x[:shown])
+            images[name].append(x[:shown].clone())  # not the rest with it
             legible[name].append(measures.legible(found))
             if step == len(alpha) // 2:
                 sure = found.probabilities.amax(1) > measures.CONFIDENT

@@ -72,7 +72,7 @@ def effects(found: dict[str, tuple[str, str, Effects]], epsilon: float, path: Pa
     for label, (symbol, colour, moved) in found.items():
         x, y, errors = moved.colour, moved.digit, (moved.digit_stderr, moved.colour_stderr)
         axes.errorbar(x, y, *errors, fmt="o", label=label, color=colour, elinewidth=0.8, markersize=4)
-        for i in {*y.topk(min(6, len(y))).indices.tolist(), *x.topk(min(4, len(x))).indices.tolist()}:
+        for i in {*y.topk(min(8, len(y))).indices.tolist(), *x.topk(min(4, len(x))).indices.tolist()}:
             name = f"${symbol}_{{{i}}}$"
             axes.annotate(name, (x[i], y[i]), (6, 4), textcoords="offset points", color=colour, fontsize=9)
     axes.legend(frameon=False, loc="upper left")
