@@ -71,6 +71,7 @@ def q3(around, monkeypatch):
     bundled, load_generator = (Generator(2, 1), {"dataset": "svhn"}), weights.load_generator
     photos, read = q3_samplers.Photos("svhn", "digest", torch.zeros(500, 1, 1, 1), torch.zeros(500)), wgan_data.read_photos
     monkeypatch.setattr(wgan_data, "read_photos", lambda path: photos if path.name in q3_samplers.MD5 else read(path))
+    monkeypatch.setattr(q3_samplers, "USED", 0)
     monkeypatch.setattr(q3_samplers, "stand_in", lambda: photos._replace(name=q3_samplers.STAND_IN))
     made = ("generator.pt", weights.GENERATOR.name)
     monkeypatch.setattr(weights, "load_generator", lambda path: bundled if path.name in made else load_generator(path))

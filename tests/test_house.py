@@ -9,7 +9,17 @@ from pathlib import Path
 
 import pytest
 
-from experiments import divergences, vae, vae_evaluation, vae_learner, wgan, wgan_learner, wgan_options
+from experiments import (
+    divergences,
+    vae,
+    vae_evaluation,
+    vae_learner,
+    wgan,
+    wgan_data,
+    wgan_evaluation,
+    wgan_learner,
+    wgan_options,
+)
 from experiments.options import Options, parse
 from report import __main__ as report
 
@@ -49,7 +59,7 @@ PRESETS = {
 SOURCES = {
     "q1_solution.py": [vae, vae_evaluation, vae_learner],
     "q2_solution.py": [divergences],
-    "q3_solution.py": [wgan, wgan_learner, wgan_options],
+    "q3_solution.py": [wgan, wgan_data, wgan_evaluation, wgan_learner, wgan_options],
 }
 SHARED = {field.name for field in dataclasses.fields(Options)}
 
