@@ -57,15 +57,9 @@ def explore_generator(
     metrics = {"trained_on": origin.get("dataset"), **{name: origin.get(name) for name in DESCRIBED}}
     metrics["dataset"] = blocks and blocks.test.name
     trained_on = f"generator trained on {known}"
-    images = explore.draw(generator, options.samples)
-    if not images.isfinite().all():
-        raise UserError("the generator's images are not finite; name another by --generator")
-    metrics |= explore_samples(run, images, judge, blocks, trained_on)
-    if blocks is not None and origin.get("dataset_digest") == blocks.train.digest:
-        metrics |= search_memory(run, images[: 2 * len(images) // 5], judge, blocks, trained_on)
-    elif blocks is not None:
-        print("memory is not searched: the images that this generator was trained on are not at hand", flush=True)
-    metrics |= explore_directions(run, generator, judge, options.epsilon, options.samples // 5, trained_on)
+    learnt_here = blocks is not None and origin.get("dataset_digest") == blocks.train.digest
+    metrics |= explore_samples(run, generator, judge, blocks, learnt_here, options.samples, trained_on)
+    metrics |= explore_dimensions(run, generator, judge, options.epsilon, options.samples // 5, trained_on)
     metrics |= explore_paths(run, generator, judge, 2 * options.samples // 5, trained_on)
     run.write_json("metrics.json", metrics)
     print_metrics(metrics)
@@ -78,10 +72,22 @@ def _named(estimates: dict[str, Estimate], of: str = "") -> dict[str, float]:
 
 
 def explore_samples(
-    run: RunDirectory, images: torch.Tensor, judge: DigitClassifier, blocks: q3_samplers.Blocks | None, trained_on: str
+    run: RunDirectory,
+    generator: Generator,
+    judge: DigitClassifier,
+    blocks: q3_samplers.Blocks | None,
+    learnt_here: bool,
+    samples: int,
+    trained_on: str,
 ) -> dict:
-    """3.1: samples beside unseen photographs, the validation block; both measured against the test block."""
-    generated, path = measures.classify(judge, images), run.figures / "samples.png"
+    """3.1: samples beside unseen photographs, the validation block; both measured against the test block.
+
+    learnt_here: whether the generator was trained on the training block, which alone is then searched for copies.
+    """
+    images, path = explore.draw(generator, samples), run.figures / "samples.png"
+    if not images.isfinite().all():
+        raise UserError("the generator's images are not finite; name another by --generator")
+    generated = measures.classify(judge, images)
     if blocks is None:
         figures.samples(images[: 2 * SHOWN], None, path, trained_on, None)
         return _named({"legible": measures.legible(generated)}) | {"num_images": len(images)}
@@ -100,6 +106,8 @@ def explore_samples(
         "legible_of_test_images": measures.legible(reference, measures.CROPS),
         "classifier_accuracy": measures.mean(reference.digits.cpu() == labels, measures.CROPS),
     }
+    if not learnt_here:
+        print("memory is not searched: the images that this generator was trained on are not at hand", flush=True)
     return {
         **_named(explore.compare(reference, generated)),
         **_named(explore.compare(reference, photographs, measures.CROPS), "_of_validation_images"),
@@ -107,6 +115,7 @@ def explore_samples(
         "num_images": len(images),
         "num_validation_images": len(photographs.features),
         "num_test_images": few,
+        **(search_memory(run, images[: 2 * samples // 5], judge, blocks, trained_on) if learnt_here else {}),
     }
 
 
@@ -139,11 +148,11 @@ def search_memory(
     return found
 
 
-def explore_directions(
+def explore_dimensions(
     run: RunDirectory, generator: Generator, judge: DigitClassifier, epsilon: float, n: int, trained_on: str
 ) -> dict:
     """3.2: what latent dimensions change, and what the singular directions of the generator's first layer change."""
-    z, steps = explore.latents(generator, n), torch.linspace(-4, 4, 7)
+    z, steps = explore.latents(generator, n), torch.arange(-3, 4) * 4 / 3
     singular, axes = explore.directions(generator), torch.eye(generator.z_dim)
     of_axes = explore.effects(generator, judge, z, perturb(z, epsilon))
     of_singular = explore.effects(generator, judge, z, z + epsilon * singular.unsqueeze(1))

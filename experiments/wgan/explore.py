@@ -110,7 +110,7 @@ class Along(NamedTuple):
     """What lies on ways between images, by name of the way: see along_paths.
 
     images: those of the first pairs, (alphas, shown, 3, 32, 32). legible: the legible share at each alpha. agreeing:
-    the share of legible images half way that show the digit of one of their ends. lengths: of latents, (alphas, pairs).
+    the share of images half way that are legible as the digit of an end. lengths: of latents, (alphas, pairs).
     """
 
     images: dict[str, torch.Tensor]
@@ -135,10 +135,10 @@ def along_paths(generator: Generator, classifier: DigitClassifier, alpha: torch.
         for name in PATHS:
             x = images_of(generator, lines[name][step]) if name in lines else interpolate(x0, x1, fraction.to(x0.device))[0]
             found = measures.classify(classifier, x)
-            images[name].append(x[:shown])
+            images[name].append(x[:shown].clone())  # not the rest with it
             legible[name].append(measures.legible(found))
             if step == len(alpha) // 2:
                 sure = found.probabilities.amax(1) > measures.CONFIDENT
-                agreeing[name] = measures.mean((found.digits == ends).any(0)[sure])
+                agreeing[name] = measures.mean((found.digits == ends).any(0) & sure)
     lengths = {name: line.norm(dim=-1) for name, line in lines.items()}
     return Along({name: torch.stack(parts) for name, parts in images.items()}, legible, agreeing, lengths)

@@ -22,9 +22,9 @@ PATHS = {  # name, colour, line and shift along alpha of each way between two im
 
 
 def image_grid(images: torch.Tensor, path: Path) -> None:
-    """Colour images in a square, nothing else. images: (n, 3, 32, 32) in [-1, 1], n a square number."""
-    figure = Figure(figsize=(6, 6))
-    _tiles(figure.add_axes((0, 0, 1, 1)), images.unflatten(0, (int(len(images) ** 0.5), -1)))
+    """Colour images in a square, nothing else. images: (n, 3, 32, 32) in [-1, 1], shown as far as they fill it."""
+    figure, side = Figure(figsize=(6, 6)), int(len(images) ** 0.5)
+    _tiles(figure.add_axes((0, 0, 1, 1)), images[: side**2].unflatten(0, (side, side)))
     save(figure, path)
 
 
@@ -33,7 +33,7 @@ def samples(images: torch.Tensor, real: torch.Tensor | None, path: Path, trained
     sets = [(images, f"Generated, the first {len(images)} draws, none chosen\n{trained_on}")]
     if real is not None:
         sets.append((real, f"Unseen photographs, evenly spaced, none chosen\n{dataset}"))
-    figure = Figure(figsize=(WIDTH, 6), layout="constrained")
+    figure = Figure(figsize=(WIDTH, 5.75), layout="constrained")
     for axes, (shown, title) in zip(figure.subplots(1, len(sets), squeeze=False)[0], sets):
         axes.set_title(title, fontsize=11)
         _tiles(axes, shown.unflatten(0, (7, -1)))
@@ -42,8 +42,8 @@ def samples(images: torch.Tensor, real: torch.Tensor | None, path: Path, trained
 
 def nearest(groups: dict[str, torch.Tensor], path: Path, trained_on: str) -> None:
     """Images above their nearest training images. groups: title to (3, columns, 3, 32, 32)."""
-    figure = Figure(figsize=(WIDTH, 7.4), layout="constrained")
-    figure.suptitle(f"The ten images nearest to a training image, and what was found\n{trained_on}", fontsize=11)
+    figure = Figure(figsize=(WIDTH, 7.2), layout="constrained")
+    figure.suptitle(f"Is a training image copied? The ten nearest to one by features\n{trained_on}", fontsize=11)
     for axes, (title, images) in zip(figure.subplots(len(groups), 1), groups.items()):
         axes.set_title(title, fontsize=10)
         _tiles(axes, images, ("", "nearest by\nfeatures", "nearest by\npixels"))
@@ -52,7 +52,7 @@ def nearest(groups: dict[str, torch.Tensor], path: Path, trained_on: str) -> Non
 
 def walks(walk: Walk, labels: Sequence[str], steps: Sequence[float], path: Path, title: str) -> None:
     """Moves of latents, one a row, at each latent side by side, with the digit that the classifier reads."""
-    (panels, rows), tall = walk.images.shape[:2], 0.73 * walk.images.shape[1] + 1.1
+    (panels, rows), tall = walk.images.shape[:2], 0.69 * walk.images.shape[1] + 0.95
     figure = Figure(figsize=(WIDTH, tall), layout="constrained")
     figure.suptitle(title, fontsize=11)
     for axes, images, digits in zip(figure.subplots(1, panels, sharey=True), walk.images, walk.digits.tolist()):
@@ -72,7 +72,7 @@ def effects(found: dict[str, tuple[str, str, Effects]], epsilon: float, path: Pa
     for label, (symbol, colour, moved) in found.items():
         x, y, errors = moved.colour, moved.digit, (moved.digit_stderr, moved.colour_stderr)
         axes.errorbar(x, y, *errors, fmt="o", label=label, color=colour, elinewidth=0.8, markersize=4)
-        for i in {*y.topk(min(6, len(y))).indices.tolist(), *x.topk(min(4, len(x))).indices.tolist()}:
+        for i in {*y.topk(min(8, len(y))).indices.tolist(), *x.topk(min(4, len(x))).indices.tolist()}:
             name = f"${symbol}_{{{i}}}$"
             axes.annotate(name, (x[i], y[i]), (6, 4), textcoords="offset points", color=colour, fontsize=9)
     axes.legend(frameon=False, loc="upper left")

@@ -19,7 +19,7 @@ TRAIN, CACHE = DATA / "binarized_mnist_train.amat", DATA / "binarized_mnist_cach
 MAT = Path("small.mat")
 EXPERIMENTS = {"q1": vae, "q2": divergences, "q3": wgan}
 Q2 = "--thetas 0,1 --batch-size 4"
-Q3 = f"--data-file {MAT} --h-dim 2 --z-dim 5 --batch-size 4 --checkpoint-minutes 1e-6 --no-guide"
+Q3 = f"--data-file {MAT} --h-dim 2 --z-dim 5 --batch-size 4 --checkpoint-minutes 1e-6 --no-guide --samples 150"
 SHORT = {"q1": "train --epochs 2", "q2": f"{Q2} --iterations 4", "q3": f"train {Q3} --generator-steps 2 --log-every 1"}
 
 
