@@ -63,10 +63,8 @@ def blocks_at_hand(asked: WGANOptions) -> q3_samplers.Blocks | None:
 def check_size(blocks: q3_samplers.Blocks) -> None:
     """UserError if there are too few images to train on, or to compare with."""
     if (fewest := min(len(block.images) for block in blocks)) < FEWEST:
-        raise UserError(
-            f"{blocks.train.name} has {sum(len(block.images) for block in blocks)} images, of which a tenth each is kept to "
-            f"choose by and to report on: {fewest} are fewer than {FEWEST}; name a larger --data-file"
-        )
+        name = blocks.train.name
+        raise UserError(f"the smallest block of {name} has {fewest} images, fewer than {FEWEST}; name a larger --data-file")
 
 
 def check_unseen(blocks: q3_samplers.Blocks, seen: Collection[int], network: str) -> None:

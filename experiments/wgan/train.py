@@ -44,11 +44,10 @@ class Learner(training.Learner):
         self.average = copy.deepcopy(self.generator) if options.average_decay else self.generator
         self.generator_optimizer, self.critic_optimizer = self.adam(self.generator), self.adam(self.critic)
         self.parts = ["generator", "critic", "average", "generator_optimizer", "critic_optimizer"]
-        self.whitened = Whitened(q3_samplers.scale(q3_samplers.spread(images, VIEW_IMAGES))) if options.whiten else None
+        view_images = q3_samplers.scale(q3_samplers.spread(images, VIEW_IMAGES))
+        self.whitened = Whitened(view_images) if options.whiten else None
         if options.guide:
-            self.digit_view = DigitView(
-                weights.load_guide().to(device), q3_samplers.scale(q3_samplers.spread(images, VIEW_IMAGES))
-            )
+            self.digit_view = DigitView(weights.load_classifier(weights.GUIDE, seed=1)[0].to(device), view_images)
             self.digit_critic = ImageCritic(options.h_dim).to(**layout)
             self.digit_critic_optimizer = self.adam(self.digit_critic)
             self.parts += ["digit_view", "digit_critic", "digit_critic_optimizer"]
@@ -115,10 +114,7 @@ class Learner(training.Learner):
         return measured
 
     def update_critics(self, x: torch.Tensor, z: torch.Tensor, lipschitz_weight: float) -> list[CriticLoss]:
-        """One update of each critic by Adam, down its loss on images x and g(z). Returns the losses.
-
-        The penalty holds a critic to slope 1 between what it receives: its view of x and g(z), augmented independently.
-        """
+        """One update of each critic by Adam, down its loss between its views of x and of g(z). Returns the losses."""
         with torch.no_grad():
             x, y = self.augmented(x), self.augmented(self.output(self.generator, z))
         losses = []
