@@ -7,7 +7,7 @@ part to hold out is always a contiguous block: a shuffled one would share photog
 import hashlib
 import math
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 import scipy.io
@@ -56,25 +56,13 @@ def svhn(path: str | Path) -> Photos:
     path = Path(path)
     if (size := path.stat().st_size) > 2 * 32 * 32 * 3 * LARGEST:
         raise ValueError(f"{path} is no file of SVHN's form: it has {size:,} bytes; get it anew from {ADDRESSES[0]}")
-    if path.name in MD5 and (found := _md5(path)) != MD5[path.name]:
-        raise ValueError(
-            f"{path} is not the published file: its contents ({size:,} bytes) have MD5 {found[:12]}..., expected "
-            f"{MD5[path.name][:12]}...; delete it to have it downloaded anew, or put the published file in its place"
-        )
-    try:
-        variables = scipy.io.whosmat(path)
-        shapes = {name: shape for name, shape, _ in variables}
-        for name, largest in (("X", 32 * 32 * 3 * LARGEST), ("y", LARGEST)):
-            if math.prod(shapes.get(name, ())) > largest:  # before it is unpacked
-                raise ValueError(f"{name} is {shapes[name]}")
-        arrays = scipy.io.loadmat(path, variable_names=("X", "y"))
-    except MemoryError:
-        raise
-    except NotImplementedError as error:  # which SciPy raises for version 7.3, an HDF5 file
-        raise ValueError(f"{path} is a MATLAB file of version 7.3; save it as version 7: save(..., '-v7')") from error
-    except Exception as error:  # whatever SciPy meets in a damaged or foreign file
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise ValueError(f"{path} is damaged or no MATLAB file ({reason}); get it anew from {ADDRESSES[0]}") from error
+    with open(path, "rb") as file:
+        if path.name in MD5 and (found := _md5(file)) != MD5[path.name]:
+            raise ValueError(
+                f"{path} is not the published file: its contents ({size:,} bytes) have MD5 {found[:12]}..., expected "
+                f"{MD5[path.name][:12]}...; delete it to have it downloaded anew, or put the published file in its place"
+            )
+        variables, arrays = _variables(path, file)
     X, y = arrays.get("X"), arrays.get("y")
     numeric = X is not None and y is not None and y.dtype.kind in "uif" and X.dtype == np.uint8
     if not numeric or X.shape != (32, 32, 3, y.size) or not np.isin(y, range(1, 11)).all():
@@ -89,12 +77,29 @@ def svhn(path: str | Path) -> Photos:
     return _photos(f"SVHN {path.stem}", images, labels)
 
 
-def _md5(path: Path) -> str:
+def _md5(file: BinaryIO) -> str:
     digest = hashlib.md5()
-    with open(path, "rb") as file:
-        while part := file.read(2**24):
-            digest.update(part)
+    while part := file.read(2**24):
+        digest.update(part)
     return digest.hexdigest()
+
+
+def _variables(path: Path, file: BinaryIO) -> tuple[list[tuple[str, tuple[int, ...], str]], dict[str, Any]]:
+    """Name, shape and kind of each variable of a MATLAB file, and the arrays X and y. ValueError if it is damaged."""
+    try:
+        variables = scipy.io.whosmat(file)
+        shapes = {name: shape for name, shape, _ in variables}
+        for name, largest in (("X", 32 * 32 * 3 * LARGEST), ("y", LARGEST)):
+            if math.prod(shapes.get(name, ())) > largest:  # before it is unpacked
+                raise ValueError(f"{name} is {shapes[name]}")
+        return variables, scipy.io.loadmat(file, variable_names=("X", "y"))
+    except MemoryError:
+        raise
+    except NotImplementedError as error:  # which SciPy raises for version 7.3, an HDF5 file
+        raise ValueError(f"{path} is a MATLAB file of version 7.3; save it as version 7: save(..., '-v7')") from error
+    except Exception as error:  # whatever SciPy meets in a damaged or foreign file
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise ValueError(f"{path} is damaged or no MATLAB file ({reason}); get it anew from {ADDRESSES[0]}") from error
 
 
 def scale(images: torch.Tensor) -> torch.Tensor:

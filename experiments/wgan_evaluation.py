@@ -137,7 +137,7 @@ def explore_dimensions(
     at = exploration.typical(generator, judge, z)
     for name, title, symbol, moves, which, found in (
         ("perturbations", "The latent dimensions that change the digit most", "z", axes, strongest, of_axes),
-        ("directions", "The first singular directions", "u", singular, [*range(min(8, len(singular)))], of_singular),
+        ("directions", "The first singular directions", "u", singular, [*range(min(10, len(singular)))], of_singular),
     ):
         walk = exploration.walk(generator, judge, at, moves[which], steps)
         labels = [f"${symbol}_{{{i}}}$\ndigit {found.digit[i]:.2f}\ncolour {found.colour[i]:.2f}" for i in which]
