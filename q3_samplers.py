@@ -63,7 +63,8 @@ def svhn(path: str | Path) -> Photos:
                 f"{MD5[path.name][:12]}...; delete it to have it downloaded anew, or put the published file in its place"
             )
         variables, arrays = _variables(path, file)
-    X, y = arrays.get("X"), arrays.get("y")
+    X: Any = arrays.get("X")
+    y: Any = arrays.get("y")
     numeric = X is not None and y is not None and y.dtype.kind in "uif" and X.dtype == np.uint8
     if not numeric or X.shape != (32, 32, 3, y.size) or not np.isin(y, range(1, 11)).all():
         held = ", ".join(f"{name} {kind} {shape}" for name, shape, kind in variables) or "nothing"

@@ -89,21 +89,17 @@ def typical(generator: Generator, classifier: DigitClassifier, z: torch.Tensor) 
     return z[confidence.argsort(descending=True)[[len(z) // 4, len(z) // 2]]]
 
 
-class Walk(NamedTuple):
-    """Images (latents, moves, steps, 3, 32, 32), and the digit that the classifier reads in each."""
-
-    images: torch.Tensor
-    digits: torch.Tensor
-
-
 def walk(
     generator: Generator, classifier: DigitClassifier, z: torch.Tensor, directions: torch.Tensor, steps: torch.Tensor
-) -> Walk:
-    """Move latents z (n, z_dim) along each of directions (m, z_dim) by each of steps."""
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Move latents z (n, z_dim) along each of directions (m, z_dim) by each of steps.
+
+    Returns the images, (n, m, steps, 3, 32, 32), and the digit that the classifier reads in each, (n, m, steps).
+    """
     moves = steps.view(-1, 1) * directions.unsqueeze(1)  # (m, steps, z_dim)
     images = images_of(generator, z.view(len(z), 1, 1, -1) + moves)
     digits = measures.classify(classifier, images.flatten(0, 2)).digits
-    return Walk(images, digits.view(images.shape[:3]))
+    return images, digits.view(images.shape[:3])
 
 
 class Along(NamedTuple):

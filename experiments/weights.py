@@ -18,7 +18,6 @@ PRETRAINED = Path(__file__).parents[1] / "data" / "pretrained"
 GENERATOR = PRETRAINED / "generator.pt"
 CLASSIFIER = PRETRAINED / "classifier.pt"  # judges
 GUIDE = PRETRAINED / "guide.pt"  # of the same kind; what the second critic looks through
-LARGEST = 10_000  # of both sizes of a generator
 
 
 def save(path: Path, networks: Mapping[str, nn.Module], origin: dict) -> None:
@@ -81,10 +80,8 @@ def load_generator(path: Path) -> tuple[Generator, dict]:
             weights, origin = (content["generator"], content["origin"]) if "origin" in content else (content, {})
             if "decoder.0.weight" not in weights:
                 raise ValueError(f"it has no 'decoder.0.weight' but {', '.join(map(str, [*weights][:4])) or 'nothing'}")
-            sizes = z_dim, h_dim = weights["decoder.0.weight"].shape[0], weights["decoder.0.weight"].shape[1] // 4
-            if min(sizes) < 1 or max(sizes) > LARGEST:
-                raise ValueError(f"its sizes are z_dim {z_dim} and h_dim {h_dim}")
-            put_into(generator := Generator(z_dim, h_dim), weights)
+            z_dim, channels = weights["decoder.0.weight"].shape[:2]
+            put_into(generator := Generator(z_dim, channels // 4), weights)
             if not isinstance(origin, dict) or not all(map(_is_plain, [*origin, *origin.values()])):
                 raise ValueError("its origin is not of plain values")
     except FileNotFoundError as error:

@@ -139,9 +139,9 @@ def explore_dimensions(
         ("perturbations", "The latent dimensions that change the digit most", "z", axes, strongest, of_axes),
         ("directions", "The first singular directions", "u", singular, [*range(min(10, len(singular)))], of_singular),
     ):
-        walk = exploration.walk(generator, judge, at, moves[which], steps)
+        walked = exploration.walk(generator, judge, at, moves[which], steps)
         labels = [f"${symbol}_{{{i}}}$\ndigit {found.digit[i]:.2f}\ncolour {found.colour[i]:.2f}" for i in which]
-        wgan_figures.walks(walk, labels, steps.tolist(), run.figures / f"{name}.png", f"{title}, moved\n{trained_on}")
+        wgan_figures.walks(*walked, labels, steps.tolist(), run.figures / f"{name}.png", f"{title}, moved\n{trained_on}")
     legend = {"latent dimensions": ("z", INK, of_axes), "singular directions": ("u", ACCENT, of_singular)}
     wgan_figures.effects(legend, epsilon, run.figures / "effects.png", trained_on)
     both = {"dimension": of_axes, "direction": of_singular}

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from experiments.exploration import Along, Effects, Walk
+from experiments.exploration import Along, Effects
 from experiments.figures import ACCENT, FAINT, INK, points, save
 from experiments.measures import Estimate
 
@@ -50,16 +50,18 @@ def nearest(groups: dict[str, torch.Tensor], path: Path, trained_on: str) -> Non
     save(figure, path, dpi=DPI)
 
 
-def walks(walk: Walk, labels: Sequence[str], steps: Sequence[float], path: Path, title: str) -> None:
+def walks(
+    images: torch.Tensor, digits: torch.Tensor, labels: Sequence[str], steps: Sequence[float], path: Path, title: str
+) -> None:
     """Moves of latents, one a row, at each latent side by side, with the digit that the classifier reads."""
-    (panels, rows), tall = walk.images.shape[:2], 0.69 * walk.images.shape[1] + 0.95
+    (panels, rows), tall = images.shape[:2], 0.69 * images.shape[1] + 0.95
     figure = Figure(figsize=(WIDTH, tall), layout="constrained")
     figure.suptitle(title, fontsize=11)
-    for axes, images, digits in zip(figure.subplots(1, panels, sharey=True), walk.images, walk.digits.tolist()):
-        _tiles(axes, images, labels, [f"{step:+.2g}" if step else "0" for step in steps])
+    for axes, tiles, read in zip(figure.subplots(1, panels, sharey=True), images, digits.tolist()):
+        _tiles(axes, tiles, labels, [f"{step:+.2g}" if step else "0" for step in steps])
         for row, column in itertools.product(range(rows), range(len(steps))):
             box = {"facecolor": "white", "edgecolor": "none", "pad": 1, "alpha": 0.8}
-            axes.text(column + 0.07, row + 0.09, digits[row][column], fontsize=8, va="top", bbox=box)
+            axes.text(column + 0.07, row + 0.09, read[row][column], fontsize=8, va="top", bbox=box)
     figure.supxlabel(f"moved by, at {panels} latents; in the corner the digit that the judge classifier reads", fontsize=10)
     save(figure, path, dpi=DPI)
 
