@@ -138,7 +138,7 @@ class Exploration(NamedTuple):
         axes, singular = torch.eye(generator.z_dim), explore.directions(generator)
         of_axes = explore.effects(generator, judge, z, perturb(z, epsilon))
         of_singular = explore.effects(generator, judge, z, z + epsilon * singular.unsqueeze(1))
-        strongest, first = of_axes.digit.topk(min(4, len(axes))).indices.tolist(), [*range(min(8, len(singular)))]
+        strongest, first = of_axes.digit.topk(min(4, len(axes))).indices.tolist(), [*range(min(10, len(singular)))]
         at = explore.typical(generator, judge, z)
         for name, title, symbol, moves, which, found in (
             ("perturbations", "The latent dimensions that change the digit most", "z", axes, strongest, of_axes),

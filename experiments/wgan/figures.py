@@ -70,7 +70,7 @@ def effects(found: dict[str, tuple[str, str, Effects]], epsilon: float, path: Pa
     for label, (symbol, colour, moved) in found.items():
         x, y, errors = moved.colour, moved.digit, (moved.digit_stderr, moved.colour_stderr)
         axes.errorbar(x, y, *errors, fmt="o", label=label, color=colour, elinewidth=0.8, markersize=4)
-        for i in {*y.topk(min(8, len(y))).indices.tolist(), *x.topk(min(4, len(x))).indices.tolist()}:
+        for i in {*y.topk(min(9, len(y))).indices.tolist(), *x.topk(min(4, len(x))).indices.tolist()}:
             name = f"${symbol}_{{{i}}}$"
             axes.annotate(name, (x[i], y[i]), (6, 4), textcoords="offset points", color=colour, fontsize=9)
     axes.legend(frameon=False, loc="upper left")
@@ -125,11 +125,14 @@ def along_paths(along: Along, alphas: Sequence[float], z_dim: int, path: Path, t
 
 def training_curves(logs: dict[str, list[dict]], path: Path, dataset: str) -> None:
     """What was measured at the checkpoints of runs. logs: name to entries of log.jsonl, three are shown."""
-    figure = new_figure(WIDTH, 4, f"WGAN-LP on {dataset}, measured on the validation block")
+    figure = new_figure(WIDTH, 4, f"WGAN-LP on {dataset}, measured on the validation block, and standard errors")
     panels = {"legible": "legible share", "kernel_distance": "KID (x 1000)", "overfitting": "overfitting score $r_v$"}
     for axes, (name, label) in zip(figure.subplots(1, 3), panels.items()):
         for (run, log), colour in zip(logs.items(), (ACCENT, INK, FAINT)):
-            axes.plot(*points(log, "generator_step", name), color=colour, marker="o", markersize=3, label=run)
+            steps, values = points(log, "generator_step", name)
+            errors = points(log, "generator_step", f"{name}_stderr")[1]
+            error = errors if len(errors) == len(values) else None  # records from before it was measured have none
+            axes.errorbar(steps, values, error, color=colour, marker="o", markersize=3, elinewidth=0.7, label=run)
         axes.set(xlabel="generator steps", title=label)
         axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))
         plain_axes(axes)

@@ -152,7 +152,7 @@ def test_generator_whose_images_are_not_finite_is_one_line(tmp_path):
     generator = Generator(3, 2)
     generator.state_dict()["decoder.1.running_var"].fill_(-1)
     with pytest.raises(UserError, match=r"images are not finite; name another by --generator"):
-        EXPLORE_SAMPLES(RunDirectory(tmp_path), generator, None, None, "")
+        EXPLORE_SAMPLES(RunDirectory(tmp_path), generator, None, None, False, 100, "")
 
 
 @pytest.mark.parametrize("question", ["q1", "q3"])

@@ -634,12 +634,12 @@ def test_error_of_the_change_of_colour_is_its_spread():
 
 def test_a_walk_leads_from_each_latent_along_each_direction():
     generator, z = Known(), exploration.latents(Known(), 64)
-    walk = exploration.walk(generator, Brightness(), z[:4], torch.eye(3)[[2, 1]], torch.tensor([-1.0, 0.0, 1.0]))
-    assert walk.images.shape == (4, 2, 3, 3, 32, 32)
-    torch.testing.assert_close(walk.images[:, 0, 2] - walk.images[:, 0, 0], torch.full((4, 3, 32, 32), 0.2))
+    images, digits = exploration.walk(generator, Brightness(), z[:4], torch.eye(3)[[2, 1]], torch.tensor([-1.0, 0.0, 1.0]))
+    assert images.shape == (4, 2, 3, 3, 32, 32)
+    torch.testing.assert_close(images[:, 0, 2] - images[:, 0, 0], torch.full((4, 3, 32, 32), 0.2))
     for row, column in ((1, 0), (0, 1), (1, 2)):
-        torch.testing.assert_close(walk.images[:, row, column], exploration.images_of(generator, z[:4]))
-    assert torch.equal(walk.digits, (walk.images.mean((3, 4, 5)) > 0).long())
+        torch.testing.assert_close(images[:, row, column], exploration.images_of(generator, z[:4]))
+    assert torch.equal(digits, (images.mean((3, 4, 5)) > 0).long())
     brightness = (0.05 * z[:, 0] + 0.1 * z[:, 2]).unsqueeze(1)
     sure = torch.softmax(100 * brightness * (torch.arange(10) == 1), 1).amax(1)
     quartiles = sure.argsort(descending=True)[[16, 32]]
