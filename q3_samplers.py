@@ -53,20 +53,20 @@ def svhn(path: str | Path) -> Photos:
     without being the published file. No code that a file may hold is executed.
     """
     path = Path(path)
-    with open(path, "rb") as file:
-        found, published = hashlib.file_digest(file, "md5").hexdigest(), MD5.get(path.name)
-        if published not in (None, found):
-            raise ValueError(
-                f"{path} is not the published file: its contents have MD5 {found[:12]}..., expected {published[:12]}...; "
-                "delete it to have it downloaded anew, or put the published file in its place"
-            )
-        try:
-            variables = scipy.io.whosmat(file)
-            arrays = scipy.io.loadmat(file, variable_names=("X", "y"))
-        except NotImplementedError as error:  # which SciPy raises for version 7.3, an HDF5 file
-            raise ValueError(f"{path} is a MATLAB file of version 7.3; save it as version 7: save(..., '-v7')") from error
-        except UNREADABLE as error:
-            raise ValueError(f"{path} is damaged or no MATLAB file ({error}); get it anew from {ADDRESSES[0]}") from error
+    if path.name in MD5 and (found := hashlib.md5(path.read_bytes()).hexdigest()) != MD5[path.name]:
+        raise ValueError(
+            f"{path} is not the published file: its contents have MD5 {found[:12]}..., expected {MD5[path.name][:12]}...; "
+            "delete it to have it downloaded anew, or put the published file in its place"
+        )
+    try:
+        variables = scipy.io.whosmat(path)
+        arrays = scipy.io.loadmat(path, variable_names=("X", "y"))
+    except (FileNotFoundError, PermissionError):
+        raise
+    except NotImplementedError as error:  # which SciPy raises for version 7.3, an HDF5 file
+        raise ValueError(f"{path} is a MATLAB file of version 7.3; save it as version 7: save(..., '-v7')") from error
+    except UNREADABLE as error:
+        raise ValueError(f"{path} is damaged or no MATLAB file ({error}); get it anew from {ADDRESSES[0]}") from error
     X: Any = arrays.get("X")
     y: Any = arrays.get("y")
     numeric = X is not None and y is not None and y.dtype.kind in "uif" and X.dtype == np.uint8

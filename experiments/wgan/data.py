@@ -16,12 +16,10 @@ TWICE = 0.001  # share of a block that may be equal to seen images, since a data
 
 def read_photos(path: Path) -> q3_samplers.Photos:
     """An SVHN file. UserError if it is missing, damaged or of another form."""
-    if not path.is_file():
-        raise UserError(f"{path} is not there; name an SVHN .mat file by --data-file")
     try:
         return q3_samplers.svhn(path)
-    except ValueError as error:
-        raise UserError(str(error)) from error
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path} cannot be read: {error.strerror}" if isinstance(error, OSError) else str(error)) from error
 
 
 def load_blocks(options: WGANOptions) -> q3_samplers.Blocks:
