@@ -21,10 +21,12 @@ from experiments import divergences, vae, wgan
 from experiments.options import UserError, positive_integer
 from experiments.run import RunDirectory, versions, write_atomically
 from experiments.training import choose_device
+from report import play
 
 PROJECT = Path(__file__).parents[1]
 REFERENCE = PROJECT / "figures" / "reference.json"  # metrics.json of the runs that README.md and REPORT.md quote
 TEMPLATE = PROJECT / "report" / "page.html"
+SCRIPT = TEMPLATE.with_suffix(".js")
 
 FIGURES = {
     "q1": {
@@ -68,7 +70,7 @@ ROWS = (  # question, quantity, its key and the key of its standard error or spr
 )
 
 
-def write_page(runs: Path, page: Path) -> None:
+def write_page(runs: Path, page: Path, data_dir: Path) -> None:
     """Write the page `page` (a path) about the runs in runs/q1, q2 and q3: one file that needs no other."""
     reference = json.loads(REFERENCE.read_bytes())
     metrics = {question: json.loads((runs / question / "metrics.json").read_bytes()) for question in FIGURES}
@@ -77,6 +79,7 @@ def write_page(runs: Path, page: Path) -> None:
     content["rows"] = "".join(_row(metrics[row[0]], reference[row[0]], *row) for row in ROWS)
     machine = ", ".join(f"{name} {value}" for name, value in versions(choose_device("auto")).items() if value is not None)
     content["machine"] = html.escape(machine)
+    content |= {"script": SCRIPT.read_text(), "data": play.data(runs, data_dir, metrics), "play_q1": play.origin(metrics["q1"])}
     page.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(page, string.Template(TEMPLATE.read_text()).substitute(content).encode())
 
@@ -172,7 +175,7 @@ def main(argv: list[str] | None = None) -> int:
             return code
         done += minutes
     page = runs / "report" / "index.html"
-    write_page(runs, page)
+    write_page(runs, page, data_dir)
     print(f"\nAll answered in {(time.perf_counter() - began) / 60:.1f} minutes: open {page} in a browser")
     return 0
 

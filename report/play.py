@@ -1,0 +1,63 @@
+"""What the page is played with: the run's networks in 16 bits, validation digits, question 2's curves, names of dials."""
+
+import base64
+import csv
+import json
+from pathlib import Path
+from statistics import median
+
+import numpy as np
+import torch
+
+from experiments import exploration, weights
+from experiments.files import load_plain
+from experiments.vae import load_digits
+from q1_samplers import STAND_IN
+
+DIGITS = 60  # validation digits that the page can show
+CURVES = {"theta": "theta", "h2": "squared_hellinger", "w1": "wasserstein"}
+CONVOLUTION, TRANSPOSED = (2, 3, 1, 0), (2, 3, 0, 1)  # axes of a kernel as [row, column, input, output]
+
+
+def data(runs: Path, data_dir: Path, metrics: dict[str, dict]) -> str:
+    """The JSON that page.js reads, of the runs in runs/q1, q2 and q3, whose metrics.json are `metrics`."""
+    own = runs / "q3" / "generator.pt"
+    generator, _ = weights.load_generator(own if own.exists() else weights.GENERATOR)
+    digits = load_digits(metrics["q1"]["dataset"], data_dir).valid[:DIGITS].bool().numpy()
+    rows = list(csv.DictReader((runs / "q2" / "curves.csv").read_text().splitlines()))
+    return json.dumps(
+        {
+            "vae": _packed(load_plain(runs / "q1" / "checkpoint.pt")["learner"]["average"]),
+            "generator": _packed(generator.state_dict(), TRANSPOSED),
+            "classifier": _packed(weights.load_classifier()[0].state_dict(), CONVOLUTION),
+            "directions": [_bits(row) for row in exploration.directions(generator)],
+            "dials": dials(metrics["q3"]),
+            "digits": base64.b64encode(np.packbits(digits, axis=1).tobytes()).decode(),
+            "curves": {name: [float(row[column]) for row in rows] for name, column in CURVES.items()},
+        }
+    )
+
+
+def dials(metrics: dict) -> list[str]:
+    """Names of the first eight singular directions: which effect is the greater, in units of the median direction's."""
+    digit, colour = metrics.get("direction_digit"), metrics.get("direction_colour")
+    if digit is None or colour is None:
+        return [f"direction {i + 1}" for i in range(8)]
+    kinds = ["digit" if d * median(colour) > c * median(digit) else "colour" for d, c in zip(digit, colour)]
+    return [f"direction {i + 1}: {kind}" for i, kind in enumerate(kinds[:8])]
+
+
+def origin(metrics: dict) -> str:
+    """On what the VAE was trained, said above the pad."""
+    stand_in = " (a stand-in for binarized MNIST)" if metrics["dataset"] == STAND_IN else ""
+    return f"This VAE was trained on {metrics['dataset']}{stand_in}."
+
+
+def _packed(state: dict[str, torch.Tensor], order: tuple[int, ...] = ()) -> dict[str, tuple[list[int], str]]:
+    """Shape and numbers by name. `order`: of a kernel's axes."""
+    tensors = {name: tensor.permute(order) if tensor.dim() == 4 else tensor for name, tensor in state.items()}
+    return {name: (list(tensor.shape), _bits(tensor)) for name, tensor in tensors.items() if tensor.is_floating_point()}
+
+
+def _bits(tensor: torch.Tensor) -> str:
+    return base64.b64encode(tensor.contiguous().numpy().astype("<f2").tobytes()).decode()
