@@ -26,7 +26,6 @@ from report import play
 PROJECT = Path(__file__).parents[1]
 REFERENCE = PROJECT / "figures" / "reference.json"  # metrics.json of the runs that README.md and REPORT.md quote
 TEMPLATE = PROJECT / "report" / "page.html"
-SCRIPT = TEMPLATE.with_suffix(".js")
 
 FIGURES = {
     "q1": {
@@ -52,7 +51,7 @@ FIGURES = {
         "training.png": "How the training went.",
     },
 }
-ROWS = (  # question, quantity, its key and the key of its standard error or spread, digits, what the handout's own solution had
+ROWS = (  # question, quantity, its key and the key of its standard error or spread, digits, what the 2020 report had
     ("q1", "Validation ELBO (nats), -102 required", "valid_elbo", "valid_elbo_stderr", 2, "-101.37"),
     ("q1", "Test log p(x) (nats)", "test_log_likelihood", "test_log_likelihood_stderr", 2, "-95.58"),
     ("q2", "Squared Hellinger, largest error", "squared_hellinger_largest_error", None, 5, "wrong below 0.5"),
@@ -74,12 +73,12 @@ def write_page(runs: Path, page: Path, data_dir: Path) -> None:
     """Write the page `page` (a path) about the runs in runs/q1, q2 and q3: one file that needs no other."""
     reference = json.loads(REFERENCE.read_bytes())
     metrics = {question: json.loads((runs / question / "metrics.json").read_bytes()) for question in FIGURES}
-    content = {f"figures_{question}": _figures(runs / question / "figures", FIGURES[question]) for question in FIGURES}
+    content = play.content(runs, data_dir, metrics)
+    content |= {f"figures_{question}": _figures(runs / question / "figures", FIGURES[question]) for question in FIGURES}
     content |= {f"data_{question}": _data(metrics[question], reference[question]) for question in FIGURES}
     content["rows"] = "".join(_row(metrics[row[0]], reference[row[0]], *row) for row in ROWS)
     machine = ", ".join(f"{name} {value}" for name, value in versions(choose_device("auto")).items() if value is not None)
     content["machine"] = html.escape(machine)
-    content |= {"script": SCRIPT.read_text(), "data": play.data(runs, data_dir, metrics), "play_q1": play.origin(metrics["q1"])}
     page.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(page, string.Template(TEMPLATE.read_text()).substitute(content).encode())
 

@@ -6,21 +6,23 @@
 "use strict";
 
 // ---- Weights: 16-bit floating point numbers in base64 ----
-
 const HALF = Float32Array.from({ length: 65536 }, (_, bits) => {
   const sign = bits & 32768 ? -1 : 1, exponent = (bits >> 10) & 31, fraction = (bits & 1023) / 1024;
   return sign * (exponent ? 2 ** (exponent - 15) * (1 + fraction) : 2 ** -14 * fraction);
 });
 
-const bytesOf = base64 => Uint8Array.from(atob(base64), character => character.charCodeAt(0));
-const numbersOf = base64 => Float32Array.from(new Uint16Array(bytesOf(base64).buffer), bits => HALF[bits]);
+function bytesOf(base64) {
+  const text = atob(base64), bytes = new Uint8Array(text.length);
+  for (let i = 0; i < text.length; i++) bytes[i] = text.charCodeAt(i);
+  return bytes;
+}
+const numbersOf = base64 => new Float32Array(new Uint16Array(bytesOf(base64).buffer)).map(bits => HALF[bits]);
 
 /** A state dict: {name: [shape, base64]} to {name: numbers with their shape}. */
 const stateOf = packed => Object.fromEntries(
   Object.entries(packed).map(([name, [shape, base64]]) => [name, Object.assign(numbersOf(base64), { shape })]));
 
 // ---- Layers, for one image ----
-
 function linear(x, net, name) { // nn.Linear: W x + b
   const weight = net[name + ".weight"], n = x.length;
   return net[name + ".bias"].map((bias, row) => {
@@ -58,8 +60,7 @@ function convolve(x, size, kernel, outSize, place) {
   }
   return y;
 }
-const conv2d = (x, size, kernel, padding) => // nn.Conv2d, stride 1
-  convolve(x, size, kernel, size + 2 * padding - kernel.shape[0] + 1, (i, k) => i + padding - k);
+const conv2d = (x, size, kernel) => convolve(x, size, kernel, size, (i, k) => i + 1 - k); // nn.Conv2d(..., 3, padding=1)
 const convTranspose2d = (x, size, kernel, stride, padding) => // nn.ConvTranspose2d
   convolve(x, size, kernel, (size - 1) * stride - 2 * padding + kernel.shape[0], (i, k) => i * stride - padding + k);
 
@@ -86,7 +87,6 @@ const softmax = x => x.map(value => 1 / sum(x.length, i => Math.exp(x[i] - value
 const transpose = (x, rows) => x.map((_, i) => x[(i % rows) * (x.length / rows) + Math.floor(i / rows)]); // x has `rows` rows
 
 // ---- Networks, as window.nets has them: plain arrays in, plain arrays out ----
-
 function networks(data) {
   const vae = stateOf(data.vae), generator = stateOf(data.generator), classifier = stateOf(data.classifier);
   const numbers = values => Float32Array.from(Array.from(values).flat(3));
@@ -107,12 +107,11 @@ function networks(data) {
     }
     return Array.from(transpose(x, size * size));
   }
-
   function classify(image) { // DigitClassifier
     let x = transpose(numbers(image), 3), size = 32;
     for (const block of [0, 7, 14]) {
       for (const layer of [block, block + 3])
-        x = relu(batchNorm(conv2d(x, size, classifier[`blocks.${layer}.weight`], 1), classifier, `blocks.${layer + 1}`));
+        x = relu(batchNorm(conv2d(x, size, classifier[`blocks.${layer}.weight`]), classifier, `blocks.${layer + 1}`));
       x = maxPool(x, size, x.length / (size * size));
       size /= 2;
     }
@@ -142,7 +141,6 @@ function networks(data) {
 }
 
 // ---- Ways between two latents or two images, as in q3_solution.py, and draws from N(0, 1) ----
-
 const norm = a => Math.sqrt(sum(a.length, i => a[i] ** 2));
 const straight = (a, b, alpha) => a.map((value, i) => (1 - alpha) * value + alpha * b[i]);
 function arc(a, b, alpha) {
@@ -160,9 +158,8 @@ function normals(seed) { // mulberry32 and Box-Muller: a function n -> n draws
   return n => Array.from({ length: n }, () => Math.sqrt(-2 * Math.log(1 - uniform())) * Math.cos(2 * Math.PI * uniform()));
 }
 
-// ---- A drawing in MNIST's form: a 20 x 20 box in 28 x 28 pixels, the centre of mass in the middle, black or white ----
-
-const RADIUS = 1.2; // of a stroke, in pixels of the digit, however large it was drawn
+// ---- A drawing in MNIST's form: a 20 x 20 box in 28 x 28 pixels, centre of mass at (14, 14), black or white ----
+const RADIUS = 1.4; // of a stroke, in pixels of the digit, however large it was drawn: as much ink as MNIST has
 
 function digitOf(strokes) { // of points [x, y]
   const range = axis => { const all = strokes.flat().map(p => p[axis]); return [Math.min(...all), Math.max(...all)]; };
@@ -170,7 +167,7 @@ function digitOf(strokes) { // of points [x, y]
   const scale = (20 - 2 * RADIUS) / Math.max(right - left, bottom - top, 30); // a dot stays a dot
   const around = (x, y) => inked(strokes.map(stroke => stroke.map(p => [scale * (p[0] - x) + 14, scale * (p[1] - y) + 14])));
   const boxed = around((left + right) / 2, (top + bottom) / 2), ink = sum(784, i => boxed[i]) || 1;
-  const [x, y] = [i => i % 28, i => Math.floor(i / 28)].map(at => (sum(784, i => boxed[i] * (at(i) - 13.5)) / ink) / scale);
+  const [x, y] = [i => i % 28, i => Math.floor(i / 28)].map(at => (sum(784, i => boxed[i] * (at(i) - 14)) / ink) / scale);
   return around((left + right) / 2 + x, (top + bottom) / 2 + y);
 }
 
@@ -188,7 +185,6 @@ function inked(strokes) { // 1 where a pixel's centre is nearer than RADIUS to a
 }
 
 // ---- The page ----
-
 const element = id => document.getElementById(id);
 const say = (id, text) => { element(id).textContent = text; };
 const on = (id, event, act) => element(id).addEventListener(event, act);
@@ -210,7 +206,6 @@ function playDigits(nets, packed) {
   const draw = normals(1), noise = Array.from({ length: 200 }, () => draw(100)), real = bytesOf(packed);
   const pad = element("pad").getContext("2d");
   let strokes = [], pointer = null, latest = 0, shown = 0;
-
   function look(x) { // ten samples at once, the other 190 in parts once the pad rests
     const turn = ++latest, drawn = nets.samples(x, noise.slice(0, 10));
     function tell() {
@@ -271,15 +266,15 @@ function playSegments(curves) { // of question 2: theta, and what was estimated 
 }
 
 function playDials(nets, names) {
-  const draw = normals(2), n = nets.directions.length;
-  element("dials").insertAdjacentHTML("afterbegin", names.map((name, i) => `<label>${name} <output></output>
+  const draw = normals(16), n = nets.directions.length;
+  element("dials").insertAdjacentHTML("afterbegin", names.map((name, i) => `<label>${name} <b></b>
     <input type="range" id="dial-${i}" min="-4" max="4" step="0.1" value="0"></label>`).join(""));
   element("axis").innerHTML = nets.directions.map((_, axis) => `<option>${axis}</option>`).join("");
   const sliders = [...element("dials").querySelectorAll("input")];
   let start = draw(n);
   function turn() {
     const moved = sliders.map(slider => Number(slider.value)), axis = Number(element("axis").value);
-    sliders.forEach((slider, i) => { slider.parentElement.querySelector("output").textContent = moved[i].toFixed(1); });
+    sliders.forEach((slider, i) => { slider.parentElement.querySelector("b").textContent = moved[i].toFixed(1); });
     const z = start.map((value, j) => value + sum(names.length, i => moved[i] * nets.directions[i][j]));
     z[axis] += moved[names.length];
     const image = nets.generate(z), probability = nets.classify(image), most = Math.max(...probability);
@@ -292,7 +287,7 @@ function playDials(nets, names) {
 }
 
 function playPaths(nets) {
-  const draw = normals(3), n = nets.directions.length;
+  const draw = normals(25), n = nets.directions.length;
   let pair, ends;
   function go() {
     const alpha = Number(element("alpha").value), line = straight(...pair, alpha), round = arc(...pair, alpha);

