@@ -40,12 +40,10 @@ def content(runs: Path, data_dir: Path, metrics: dict[str, dict]) -> dict[str, s
 
 
 def dials(metrics: dict) -> list[str]:
-    """Names of the first eight singular directions: which effect is the greater, in units of the median direction's."""
-    digit, colour = metrics.get("direction_digit"), metrics.get("direction_colour")
-    if digit is None or colour is None:
-        return [f"direction {i + 1}" for i in range(8)]
-    kinds = ["digit" if d * median(colour) > c * median(digit) else "colour" for d, c in zip(digit, colour)]
-    return [f"direction {i + 1}: {kind}" for i, kind in enumerate(kinds[:8])]
+    """Names of the first eight singular directions: the effect that is greater in units of the eight's median."""
+    digit, colour = (metrics.get(f"direction_{kind}", [])[:8] for kind in ("digit", "colour"))
+    kinds = [": digit" if d * median(colour) > c * median(digit) else ": colour" for d, c in zip(digit, colour)]
+    return [f"direction {i + 1}{kind}" for i, kind in enumerate(kinds or 8 * [""])]
 
 
 def _packed(state: dict[str, torch.Tensor], order: tuple[int, ...] = ()) -> dict[str, tuple[list[int], str]]:
