@@ -280,7 +280,7 @@ function playDials(nets, names) {
     const image = nets.generate(z), probability = nets.classify(image), most = Math.max(...probability);
     paint("house", [image]); say("reads", `${probability.indexOf(most)}, ${(100 * most).toFixed(0)}% sure`);
   }
-  on("dials", "input", turn);
+  for (const control of [...sliders, element("axis")]) control.oninput = control.onchange = turn;
   on("new-latent", "click", () => { start = draw(n); turn(); });
   on("reset", "click", () => { for (const slider of sliders) slider.value = 0; turn(); });
   turn();
