@@ -257,9 +257,10 @@ function playSegments(curves) { // of question 2: theta, and what was estimated 
   function move() {
     const theta = Number(element("theta").value), far = curves.theta.map(t => Math.abs(t - theta));
     const nearest = far.indexOf(Math.min(...far)), at = curves.theta[nearest];
+    const rounded = value => (Math.round(1000 * value) / 1000 + 0).toFixed(3); // + 0 makes 0 of -0
     for (const id of ["segments", ...Object.keys(exact)]) marked(id).setAttribute("transform", `translate(${100 * theta})`);
     for (const id in exact) element(id).querySelector("output").textContent =
-      `${exact[id](theta).toFixed(2)} exactly, ${curves[id][nearest].toFixed(3)} estimated at \u03b8 = ${at}`;
+      `${exact[id](theta).toFixed(2)} exactly, ${rounded(curves[id][nearest])} estimated at \u03b8 = ${at}`;
     say("theta-value", theta.toFixed(2));
   }
   on("theta", "input", move); move();
@@ -287,8 +288,7 @@ function playDials(nets, names) {
 }
 
 function playPaths(nets) {
-  const draw = normals(25), n = nets.directions.length;
-  let pair, ends;
+  const draw = normals(25), n = nets.directions.length; let pair, ends;
   function go() {
     const alpha = Number(element("alpha").value), line = straight(...pair, alpha), round = arc(...pair, alpha);
     paint("path-straight", [nets.generate(line)]); paint("path-arc", [nets.generate(round)]);
