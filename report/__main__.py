@@ -49,7 +49,7 @@ FIGURES = {
     },
 }
 MEASURES = (("legible", "Legible share", 3), ("kernel_distance", "KID (x 1000)", 1), ("coverage", "Coverage", 3))
-UNSEEN = {"": "", "_of_validation_images": ", unseen photographs"}
+UNSEEN = (("", ""), ("_of_validation_images", ", unseen photographs"))
 ROWS = (  # question, quantity, its key, the key of its standard error, digits, the 2020 report's value
     ("q1", "Validation ELBO (nats), -102 required", "valid_elbo", "valid_elbo_stderr", 2, "-101.37"),
     ("q1", "Test log p(x) (nats)", "test_log_likelihood", "test_log_likelihood_stderr", 2, "-95.58"),
@@ -90,9 +90,8 @@ def _data(measured: dict, reference: dict) -> str:
     """What was measured on which data, and whether the reference compares."""
     if "family" in measured:
         return html.escape(f"{FAMILIES[measured['family']].description}, preset {measured['preset']}")
-    sentence = (
-        f"Measured on <b>{html.escape(measured['dataset'])}</b>" if measured["dataset"] else "No real images on this machine"
-    )
+    on = measured["dataset"]
+    sentence = f"Measured on <b>{html.escape(on)}</b>" if on else "No real images on this machine"
     if "trained_on" in measured:
         sentence += f", with a generator trained on <b>{html.escape(str(measured['trained_on']))}</b>"
     if measured["dataset"] and measured["dataset"] != reference["dataset"]:
