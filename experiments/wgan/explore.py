@@ -20,7 +20,7 @@ def images_of(generator: Generator, z: torch.Tensor) -> torch.Tensor:
     was_training = generator.training
     generator.eval()  # batch normalisation by its running statistics
     device = next(generator.parameters()).device
-    images = torch.cat([generator(part.to(device)) for part in z.flatten(0, -2).split(250)])
+    images = torch.cat([generator(part.to(device)) for part in z.flatten(0, -2).split(50)])
     generator.train(was_training)
     return images.view(*z.shape[:-1], *images.shape[1:])
 
