@@ -130,8 +130,7 @@ def estimate(
     constant is 1-Lipschitz: a lower bound only as far as no steeper place was missed.
 
     correction "slope": a penalised estimate is divided by the critic's mean slope between x and y, which the penalty
-    leaves above 1. That is right where Q is P translated, as in both families. It is not right in general: where half
-    of the mass stays in place, the mean slope says little about the slope that the distance was overstated by.
+    leaves above 1. That is right where Q is P translated, as in both families, and not where half of the mass stays.
     """
     with torch.no_grad():
         value = objective.function(x, y, critic).item()
@@ -148,8 +147,7 @@ def estimates(
     """Estimates and lower bounds for each theta, on fresh samples by trained critics, and training's seconds."""
     family, objective = FAMILIES[options.family], OBJECTIVES[name]
     learner = Learner(objective, options, device)
-    state = run.part(name).load(options)
-    assert state is not None  # training has just saved it
+    state = run.part(name).load(options) or {}  # training has just saved one
     learner.load_state_dict(state["learner"])
     torch.manual_seed(EVALUATION_SEED)
     pairs = []
@@ -202,6 +200,5 @@ def load(options: DivergenceOptions) -> Data:
     return Data(None, FAMILIES[options.family].description, {})
 
 
-DESCRIPTION = "Estimate both divergences as two distributions move apart."
-EXPERIMENT = harness.Experiment(DESCRIPTION, PRESETS, load, train, evaluate, preset=preset)
+EXPERIMENT = harness.Experiment("Estimate both divergences over their distance.", PRESETS, load, train, evaluate, preset=preset)
 main = partial(harness.main, EXPERIMENT)  # the command `python q2_solution.py`; returns its exit code

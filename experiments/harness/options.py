@@ -76,9 +76,7 @@ class Options:
     seed: int = option(0, "seed of weights, order and noise", whole_number)
     resume: bool = option(False, "go on with the run in --run-dir, further if a greater length is named", scope="command")
     debug: bool = option(False, "show the traceback of an error", scope="command")
-    schedule: str = option(
-        "cosine", "the learning rate over training: constant, or cosine down to 0", choices=("constant", "cosine")
-    )
+    schedule: str = option("cosine", "learning rate: constant, or by a cosine down to 0", choices=("constant", "cosine"))
 
     @property
     def length(self) -> tuple[str, int]:

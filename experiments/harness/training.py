@@ -18,10 +18,7 @@ from experiments.harness.run import START_ANEW, RunDirectory
 
 
 class Learner(ABC):
-    """What `fit` trains: networks, optimizers and whatever else training changes, each an attribute named in `parts`.
-
-    A unit of training is an epoch, or a step.
-    """
+    """What `fit` trains, epoch by epoch or step by step. The attributes named in `parts` are what training changes."""
 
     parts: Sequence[str]
 
@@ -164,10 +161,9 @@ def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float, step: int, 
 
 @torch.no_grad()
 def update_average(average: torch.nn.Module, network: torch.nn.Module, step: int, decay: float) -> None:
-    """average <- d average + (1 - d) network after step >= 0, for weights and batch normalisation's running statistics.
+    """average <- d average + (1 - d) network after step >= 0, unless the average is the network itself.
 
-    d = min(decay, (step + 1) / (step + 10)): smaller at first, as the first weights are soon outdated. Does nothing
-    where the average is the network itself.
+    d = min(decay, (step + 1) / (step + 10)), smaller at first. Batch normalisation's statistics are averaged too.
     """
     if average is not network:
         means, values = (
@@ -178,10 +174,7 @@ def update_average(average: torch.nn.Module, network: torch.nn.Module, step: int
 
 
 def choose_device(name: str) -> torch.device:
-    """The torch.device that `auto`, `cpu` or `cuda` stands for on this machine.
-
-    On a GPU it also makes float32 mean float32 everywhere: by default convolutions there round to the 10 bits of TF32.
-    """
+    """The torch.device of this name. On a GPU, convolutions no longer round float32 to the 10 bits of TF32."""
     if name == "cuda" and not torch.cuda.is_available():
         raise UserError("--device cuda: PyTorch sees no CUDA GPU here; use --device cpu")
     if name == "cpu" or not torch.cuda.is_available():

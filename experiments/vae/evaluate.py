@@ -29,9 +29,8 @@ def evaluate_log_likelihood(
 ) -> torch.Tensor:
     """log p(x) of each row of x (n, 784), by importance sampling with K = num_samples. Returns (n,), in nats.
 
-    Every image draws from a generator of its own, so the result does not depend on batch_size, the number of images
-    taken at once. The default takes as many as make DECODED_AT_ONCE samples. num_samples may be a list: returns (n,
-    len(num_samples)), each K taking the first of the same samples.
+    Every image draws from a generator of its own, so batch_size, the number of images at once, does not matter.
+    num_samples may be a list: returns (n, len(num_samples)), each K taking the first of the same samples.
     """
     several = num_samples if isinstance(num_samples, list) else [num_samples]
     batches = torch.arange(len(x)).split(batch_size or max(1, DECODED_AT_ONCE // max(several)))
@@ -159,6 +158,5 @@ def log_p_by_num_samples(run: RunDirectory, options: VAEOptions) -> list[tuple[s
     return curves
 
 
-DESCRIPTION = "Train the VAE, then measure its ELBO and log p(x)."
-EXPERIMENT = harness.Experiment(DESCRIPTION, PRESETS, load, train, evaluate)
+EXPERIMENT = harness.Experiment("Train the VAE, then measure its ELBO and log p(x).", PRESETS, load, train, evaluate)
 main = partial(harness.main, EXPERIMENT)  # the command `python q1_solution.py`; returns its exit code

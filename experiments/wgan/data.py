@@ -38,7 +38,9 @@ def load_blocks(options: WGANOptions) -> q3_samplers.Blocks:
         blocks = published_or_stand_in(
             options.dataset, published, lambda: q3_samplers.in_blocks(stand_in()), q3_samplers.STAND_IN, what
         )
-    check_size(blocks)
+    if (fewest := min(len(block.images) for block in blocks)) < FEWEST:
+        name = blocks.train.name
+        raise UserError(f"the smallest block of {name} has {fewest} images, fewer than {FEWEST}; name a larger --data-file")
     return blocks
 
 
@@ -56,13 +58,6 @@ def blocks_at_hand(asked: WGANOptions) -> q3_samplers.Blocks | None:
         print(f"no SVHN files in {asked.data_dir}: shown without photographs; --data-file names a file of them", flush=True)
         return None
     return load_blocks(asked)
-
-
-def check_size(blocks: q3_samplers.Blocks) -> None:
-    """UserError if there are too few images to train on, or to compare with."""
-    if (fewest := min(len(block.images) for block in blocks)) < FEWEST:
-        name = blocks.train.name
-        raise UserError(f"the smallest block of {name} has {fewest} images, fewer than {FEWEST}; name a larger --data-file")
 
 
 def check_unseen(blocks: q3_samplers.Blocks, seen: Collection[int], network: str) -> None:

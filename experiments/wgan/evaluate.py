@@ -1,6 +1,5 @@
 """The answers to questions 3.1 to 3.3 for one generator: its figures and metrics.json."""
 
-import itertools
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -63,8 +62,8 @@ def explore_generator(
         metrics |= exploration.memory(images[: 2 * options.samples // 5], blocks)
     elif blocks is not None:
         print("memory is not searched: the images that this generator was trained on are not at hand", flush=True)
-    metrics |= exploration.dimensions(options.samples // 5)
-    metrics |= exploration.paths(2 * options.samples // 5)
+    metrics |= exploration.dimensions(options.latents)
+    metrics |= exploration.paths(2 * options.latents)
     run.write_json("metrics.json", metrics)
     print_metrics(metrics)
     print(f"written to {run.folder}: metrics.json, figures/")
@@ -179,14 +178,10 @@ def print_metrics(metrics: dict) -> None:
     for key, name in (("legible", "legible share"), ("kernel_distance", "KID (x 1000)"), ("coverage", "coverage")):
         ofs = [of for of in ("", "_of_validation_images") if f"{key}{of}" in metrics]
         print(f"  {name:14s}", *(f"{metrics[key + of]:8.3f} ({metrics[f'{key}_stderr{of}']:.3f})" for of in ofs))
-    for kind, effect in itertools.product(("dimension", "direction"), ("digit", "colour")):
-        values = torch.tensor(metrics[f"{kind}_{effect}"])
-        best = ", ".join(f"{i} ({values[i]:.2f})" for i in values.topk(min(4, len(values))).indices.tolist())
-        print(f"{kind}s that change the {effect} most: {best}")
     half_way = ", ".join(f"{name} {metrics[f'legible_along_{name}'][5]:.3f}" for name in explore.PATHS)
     print(f"legible half way between two images: {half_way}")
 
 
-DESCRIPTION = "Train a WGAN-LP on house numbers, then explore what it has learnt."
-EXPERIMENT = harness.Experiment(DESCRIPTION, PRESETS, load, train, evaluate_run, evaluate_without_run)
+ABOUT = "Train a WGAN-LP on house numbers, then explore what it has learnt."
+EXPERIMENT = harness.Experiment(ABOUT, PRESETS, load, train, evaluate_run, evaluate_without_run)
 main = partial(harness.main, EXPERIMENT)  # the command `python q3_solution.py`; returns its exit code

@@ -47,8 +47,7 @@ def compare(reference: Classified, images: Classified, block: int = 1) -> dict[s
 class Effects(NamedTuple):
     """What each of m moves of latents does to images: averages over latents, and their standard errors, (m,) each.
 
-    digit: the share of images that the classifier takes for another digit than before. colour: the root mean square
-    change of the image's mean colour, in [0, 2].
+    digit: the share of images whose digit, as classified, changes. colour: RMS change of the mean colour, in [0, 2].
     """
 
     digit: torch.Tensor
@@ -98,8 +97,7 @@ def walk(generator: Generator, z: torch.Tensor, directions: torch.Tensor, steps:
 class Along(NamedTuple):
     """What lies on ways between images, by name of the way: see along_paths.
 
-    images: those of the first pairs, (alphas, shown, 3, 32, 32). legible: the legible share at each alpha. lengths: of
-    latents, (alphas, pairs).
+    images: of the first pairs, (alphas, shown, 3, 32, 32). legible: by alpha. lengths: of latents, (alphas, pairs).
     """
 
     images: dict[str, torch.Tensor]

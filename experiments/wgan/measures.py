@@ -74,11 +74,9 @@ def digit_shares(images: Classified, block: int = 1) -> list[Estimate]:
 def kernel_distance(real: torch.Tensor, fake: torch.Tensor) -> Estimate:
     """1000 MMD^2(P, Q) = 1000 (E k(x, x') + E k(y, y') - 2 E k(x, y)), k(x, y) = (x . y / d + 1)^3: KID (x 1000).
 
-    real, fake: features x of P (n, d) and y of Q (m, d), n, m >= 2. Returns the unbiased U-statistic, around 0 and
-    possibly below it for equal distributions (Binkowski et al. 2018, arXiv 1801.01401, section 4), and its standard
-    error to first order: the variance over samples of what each contributes (Hoeffding's projection), 4 Var_x / n + 4
-    Var_y / m. Where the distributions are equal it is about 1.4 times too large, since these contributions are then
-    themselves mostly noise.
+    real, fake: features x of P (n, d) and y of Q (m, d), n, m >= 2. Returns the unbiased U-statistic, possibly below 0
+    (Binkowski et al. 2018, arXiv 1801.01401, section 4), and its standard error to first order, from what each sample
+    contributes (Hoeffding's projection); where P is Q that is at least 1.4 times too large.
     """
     within_real, within_fake = (_without_itself(_kernel(x, x)) for x in (real, fake))
     across = _kernel(real, fake)
@@ -102,9 +100,8 @@ def coverage(real: torch.Tensor, fake: torch.Tensor) -> Estimate:
     real: features (n, d). fake: (m, d), taken as m // n sets of n, over which the share is averaged: it depends on how
     many there are. About 0.97 for equal distributions (Naeem et al. 2020, arXiv 2002.09797, section 3).
 
-    The images share radii and generated sets, so they are not independent. The standard error is the standard deviation
-    over random halves of both: a half drawn without replacement varies about the whole as the whole does about the
-    truth (the delete-d jackknife with d = n / 2, Shao & Wu 1989).
+    Images share radii and generated sets. So the standard error is the deviation over random halves of both, which vary
+    about the whole as the whole does about the truth (delete-d jackknife with d = n / 2, Shao & Wu 1989).
     """
     n = len(real)
     within = torch.cdist(real, real)

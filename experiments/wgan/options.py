@@ -19,16 +19,13 @@ class WGANOptions(Options):
     run_dir: Path = option(Path("runs/q3"), "where the run is recorded", scope="command")
     data_dir: Path = option(Path("data"), "where the data files are or go", scope="command")
     preset: str = preset_option()
-    dataset: str = option(
-        "auto",
-        "auto falls back to synthetic house numbers where SVHN cannot be had",
-        choices=("auto", "svhn", q3_samplers.STAND_IN),
-    )
+    dataset: str = option("auto", "auto falls back to synthetic house numbers", choices=("auto", "svhn", q3_samplers.STAND_IN))
     dataset_digest: str = option("", "SHA-256 of the images", scope="record")
     data_file: Path | None = option(None, "an SVHN .mat file instead of --data-dir's", file_path, scope="place")
     generator: Path | None = option(None, "weights to evaluate, of a run or of the handout's class", file_path, scope="command")
     epsilon: float = option(2.0, "how far evaluate moves latents", scope="command")
     samples: int = option(5000, "generated images that evaluate measures, at least 100", at_least_100, scope="command")
+    latents: int = option(1000, "latents that evaluate moves, and half of the pairs that it joins", scope="command")
     checkpoint_minutes: float = option(5.0, "minutes of training between checkpoints", scope="command")
     log_every: int = option(50, "generator steps between lines of log.jsonl", scope="command")
     generator_steps: int = option(20_000, "generator steps of training", scope="length")

@@ -86,9 +86,8 @@ class Learner(training.Learner):
     def advance(self, number: int) -> dict[str, torch.Tensor]:
         """Generator step `number`: critic updates, each on new images and new noise, then one generator update.
 
-        Returns scalars, name to value, averaged over the critic updates; of the second critic the estimate alone. The
-        penalty is computed in every update with the weight lambda, or with --lazy-penalty in the first update of each
-        step with the weight lambda times the number of updates.
+        Returns scalars, name to value, means over the critic updates. The penalty is computed in every update with the
+        weight lambda, or with --lazy-penalty in the first alone, with lambda times the number of updates.
         """
         options = self.options
         rates = [(critic.optimizer, options.critic_learning_rate) for critic in self.critics()]
@@ -182,9 +181,8 @@ class Monitor:
 def overfitting_score(train: torch.Tensor, valid: torch.Tensor, fake: torch.Tensor) -> measures.Estimate:
     """r_v = (E_train[f] - E_valid[f]) / (E_train[f] - E_Q[f]) from values of the critic f, (n,) each.
 
-    0 for a critic that values training images as it does unknown ones, 1 for one that values unknown photographs as it
-    does generated images (Karras et al. 2020, arXiv 2006.06676, equation 1). The standard error is to first order, by
-    blocks of neighbouring photographs.
+    0 for a critic that values unknown photographs as training images, 1 for one that values them as generated images
+    (Karras et al. 2020, arXiv 2006.06676, equation 1). Standard error to first order, by blocks of neighbours.
     """
     (a, da), (b, db) = (measures.mean(values, measures.CROPS) for values in (train, valid))
     c, dc = measures.mean(fake)

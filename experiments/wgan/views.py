@@ -7,31 +7,26 @@ import torch.nn.functional as F
 
 from model import DigitClassifier
 
-# Augmentation. Most changes of one kind for each image; images are in [-1, 1].
-SHIFT = 4  # pixels, in both directions; zeros come in at the edge
-BRIGHTNESS = 0.25  # added
-SATURATION = 0.5  # relative change of the distance from grey
-CONTRAST = 0.25  # relative change of the distance from the image's mean
+SHIFT = 4  # largest change of place by augmentation, in pixels; zeros come in at the edge
+BRIGHTNESS, SATURATION, CONTRAST = 0.25, 0.5, 0.25  # largest changes: added, and relative to grey and to the mean
 
 
 def augmented(x: torch.Tensor) -> torch.Tensor:
     """Brightness, saturation, contrast and place of each image changed by its own draws, anew at every call.
 
-    A critic that receives all images so cannot memorise them (Zhao et al. 2020, arXiv 2006.10738; milder here: every
-    change is 0 on average, none mirrors a digit or cuts a hole). x: (batch, 3, height, width). Returns the same shape;
-    gradients flow through.
+    A critic that receives all images so memorises less (Zhao et al. 2020, arXiv 2006.10738; milder: changes are 0 on
+    average, none mirrors or cuts a digit). x: (batch, 3, height, width). Gradients flow through.
     """
-    x = x + uniform(x, BRIGHTNESS)
+
+    def uniform(most: float) -> torch.Tensor:
+        return most * (2 * torch.rand(len(x), 1, 1, 1, device=x.device) - 1)
+
+    x = x + uniform(BRIGHTNESS)
     grey = x.mean(1, keepdim=True)
-    x = grey + (x - grey) * (1 + uniform(x, SATURATION))
+    x = grey + (x - grey) * (1 + uniform(SATURATION))
     mean = x.mean((1, 2, 3), keepdim=True)
-    x = mean + (x - mean) * (1 + uniform(x, CONTRAST))
+    x = mean + (x - mean) * (1 + uniform(CONTRAST))
     return translate(x, SHIFT)
-
-
-def uniform(x: torch.Tensor, most: float) -> torch.Tensor:
-    """A draw from U[-most, most] for each image of x, (batch, 1, 1, 1)."""
-    return most * (2 * torch.rand(len(x), 1, 1, 1, device=x.device) - 1)
 
 
 def translate(x: torch.Tensor, most: int) -> torch.Tensor:
@@ -50,9 +45,8 @@ WHITENING_FLOOR = 2.0  # added to a coefficient's size, so that noise and the fi
 class Whitened:
     """T x, linear: every cosine coefficient c of x divided by its size sqrt(E[c^2]) + WHITENING_FLOOR, and back.
 
-    In pixels, two thirds of what tells two photographs apart is their mean colour. A critic of slope 1 spreads its
-    values most along it, even where samples and photographs no longer differ in it. A Wasserstein distance may be
-    measured in any norm (Adler & Lunz 2018, arXiv 1806.06621); this one gives the frequencies more equal weight.
+    In pixels, two thirds of what tells two photographs apart is their mean colour, and a critic of slope 1 spends most
+    of its slope there. A Wasserstein distance may be measured in any norm (Adler & Lunz 2018, arXiv 1806.06621).
 
     A coefficient belongs to a frequency down, one across, and one of the three principal axes of colour. T is scaled
     such that E[||T x||^2] = E[||x||^2]; expectations are over the images it is made from.
@@ -92,12 +86,9 @@ STAGE_FLOOR = 0.2  # of the largest principal channel's size, added to each, so 
 class DigitView(torch.nn.Module):
     """U x: features of x at three stages of a digit classifier, each stage laid out as one channel of an image.
 
-    A critic of slope 1 in pixels may value a sample highly that shows no digit, since most of what tells it from a
-    photograph is something else. In a classifier's features, what makes a digit counts first (Sauer et al. 2021, arXiv
-    2111.01007, whose discriminators receive nothing else).
-
-    U is scaled such that E[||U x||^2] = E[||x||^2], of which STAGE_SHARES say how much each stage contributes;
-    expectations are over the images U is made from. Its state dict is all of it, so a run keeps the view it began with.
+    In a classifier's features, what makes a digit counts first (Sauer et al. 2021, arXiv 2111.01007, whose
+    discriminators receive nothing else). U is scaled such that E[||U x||^2] = E[||x||^2], with STAGE_SHARES of it from
+    each stage. Its state dict is all of it, so a run keeps the view it began with.
     """
 
     def __init__(self, classifier: DigitClassifier, images: torch.Tensor) -> None:

@@ -41,10 +41,7 @@ def seen(images: torch.Tensor, others: Iterable[Path | None]) -> list[int]:
 
 
 def load_generator(path: Path) -> tuple[Generator, dict]:
-    """A generator of the sizes in the file, and its origin; a bare state dict of the handout's class will do.
-
-    UserError if the file is missing, damaged or something else. No code in it is executed.
-    """
+    """A generator of the sizes in the file, and its origin; a bare state dict of the handout's class will do."""
     remedy = "name the weights of a generator by --generator"
     content = load_plain(path, remedy)
     with user_error_if_unreadable(path, remedy):
@@ -55,10 +52,7 @@ def load_generator(path: Path) -> tuple[Generator, dict]:
 
 
 def load_classifier(path: Path = CLASSIFIER, seed: int = 0) -> tuple[DigitClassifier, dict]:
-    """A classifier, in evaluation mode, and its origin. UserError if the file is missing or damaged.
-
-    seed: what the command that makes such a file anew is to be called with.
-    """
+    """A classifier, in evaluation mode, and its origin. UserError says by which seed a missing file is made anew."""
     remedy = f"python -m experiments.wgan.classifier --seed {seed} makes it anew"
     content = load_plain(path, remedy)
     with user_error_if_unreadable(path, remedy), torch.random.fork_rng(devices=[]):  # training's random numbers stay
