@@ -62,13 +62,29 @@ def refresh(notebook: NotebookNode) -> None:
         cell.source = COPY.sub(f'COPY = "{pack(now)}"', cell.source)
 
 
+def run(notebook: NotebookNode) -> None:
+    """Run all cells in the project's folder."""
+    options = {"timeout": None, "record_timing": False, "coalesce_streams": True}
+    NotebookClient(notebook, resources={"metadata": {"path": str(PROJECT)}}, **options).execute()
+
+
+def show_sources(notebook: NotebookNode) -> None:
+    """Renew the outputs that show source, by running their cells, the setup and the imports, without the training."""
+    part = nbformat.from_dict(notebook)
+    setup, *others = code_cells(part)
+    part.cells = [setup, *(cell for cell in others if "inspect" in cell.source)]
+    run(part)
+    shown = {cell.id: cell.outputs for cell in part.cells if "inspect.getsource" in cell.source}
+    for cell in code_cells(notebook):
+        cell.outputs = shown.get(cell.id, cell.outputs)
+
+
 def execute(notebook: NotebookNode, data_dir: Path) -> None:
-    """Run all cells in the project's folder on the data in data_dir, whose place stays out of the notebook."""
+    """Run all cells on the data in data_dir, whose place stays out of the notebook."""
     cell = parameters(notebook)
     source = cell.source
     cell.source += f"\nDATA_DIR = {str(data_dir.resolve())!r}"
-    options = {"timeout": None, "record_timing": False, "coalesce_streams": True}
-    NotebookClient(notebook, resources={"metadata": {"path": str(PROJECT)}}, **options).execute()
+    run(notebook)
     cell.source = source
 
 
@@ -77,9 +93,12 @@ def main() -> None:
     parser.add_argument("--execute", type=Path, metavar="DATA_DIR", help="also run the notebook on the data in this folder")
     options = parser.parse_args()
     notebook = nbformat.read(NOTEBOOK, as_version=4)
+    stale = carried(notebook) != modules(notebook)
     refresh(notebook)
     if options.execute:
         execute(notebook, options.execute)
+    elif stale:
+        show_sources(notebook)
     write_atomically(NOTEBOOK, nbformat.writes(notebook).encode() + b"\n")
     print(f"{NOTEBOOK.name}: {len(carried(notebook))} modules carried, {NOTEBOOK.stat().st_size / 1000:.0f} kB")
 
