@@ -30,7 +30,8 @@ def log_likelihood_bernoulli(mu: torch.Tensor, target: torch.Tensor) -> torch.Te
 def log_likelihood_normal(mu: torch.Tensor, logvar: torch.Tensor, z: torch.Tensor) -> torch.Tensor:
     """log N(z; mu, diag(exp(logvar))) = -1/2 sum_i [log(2 pi) + logvar_i + ((z_i - mu_i) / sigma_i)^2].
 
-    mu, logvar, z: (batch, ...), logvar the logarithm of the variance sigma^2. Returns (batch,), in nats.
+    mu, logvar, z: (batch, ...), logvar the logarithm of the variance sigma^2. Returns (batch,), in nats. In float32 and
+    at z = mu it is finite down to logvar = -177; below that 1 / sigma overflows and the result is NaN.
     """
     mu, logvar, z = _rows(mu=mu, logvar=logvar, z=z)
     standardised = (z - mu) * torch.exp(-logvar / 2)
@@ -141,10 +142,11 @@ def log_importance_weights(
 def elbo_by_path(
     log_likelihood: LogLikelihood, z_mean: torch.Tensor, z_logvar: torch.Tensor, eps: torch.Tensor
 ) -> torch.Tensor:
-    """ELBO(x) = E_q[log w], by S samples, for its gradient: that has no noise left where q(z|x) is the posterior.
+    """ELBO(x) = E_q[log w], by S samples, with a gradient that leaves out the score term -E_q[grad log q(z|x)].
 
-    Arguments and result as of `elbo`, with which it shares its mean and the mean of its gradient. What the gradient
-    leaves out, that q's own density moves, has mean 0 (Roeder et al. 2017, arXiv 1703.09194, section 3).
+    Arguments and result as of `elbo`. The score term has mean 0, so the gradients of both are equal in the mean (Roeder
+    et al. 2017, arXiv 1703.09194, section 3). In a trained encoder this one has less noise: if q(z|x) is the true
+    posterior, log w is constant and the gradient has zero variance. Far from it, as before training, it has more.
     """
     return log_importance_weights(log_likelihood, z_mean, z_logvar, eps, path_only=True).mean(0)
 
@@ -166,9 +168,9 @@ def importance_weighted_bound_by_path(
     """L_S(x), for its gradient by q's parameters phi: sum_s v_s^2 (d log w_s / d z_s) (d z_s / d phi).
 
     v_s = w_s / sum_r w_r is a sample's share of the weights.
-    Arguments and result as of `importance_weighted_bound`, with which it shares its mean and the mean of its gradient.
-    As `elbo_by_path` it has no noise left where q(z|x) is the posterior, and what it says of q does not drown in noise
-    as S grows (doubly reparameterised: Tucker et al. 2019, arXiv 1810.04152, section 3).
+    Arguments and result as of `importance_weighted_bound`; the two gradients are equal in the mean. If q(z|x) is the
+    true posterior the gradient has zero variance, and its signal-to-noise ratio does not fall as S grows (doubly
+    reparameterised: Tucker et al. 2019, arXiv 1810.04152, section 3).
     """
     z_mean, z_logvar = z_mean.expand_as(eps), z_logvar.expand_as(eps)  # a gradient for each sample
     log_w = log_importance_weights(log_likelihood, z_mean, z_logvar, eps, path_only=True)
