@@ -59,7 +59,8 @@ def test_curves_are_right_at_three_thetas(q2, figures_drawn, tmp_path):
         errors = [abs(row[name] - row[f"{name}_exact"]) for row in rows]
         assert metrics[f"{name}_largest_error"] == pytest.approx(max(errors), abs=1e-12)
         assert f"{name:18s} largest error {max(errors):.5f}, at theta = {rows[errors.index(max(errors))]['theta']:g}\n" in out
-        assert all(bound <= row[f"{name}_exact"] + 0.001 for bound, row in zip(metrics[f"{name}_lower_bound"], rows))
+        above = [bound - row[f"{name}_exact"] for bound, row in zip(metrics[f"{name}_lower_bound"], rows)]
+        assert max(above) <= 5 * (2 / 12 / 4096) ** 0.5  # a 1-Lipschitz function of U[0, 1] has at most its variance, 1 / 12
         assert metrics[f"{name}_seconds"] > 0
     assert (metrics["family"], metrics["preset"], metrics["seed"]) == ("segments", "tuned", 0)
     files = [path for path in (tmp_path / "run").rglob("*.*") if path.name != ".lock"]
@@ -149,8 +150,7 @@ def test_a_longer_run_is_the_longer_run_to_the_bit(q2, quick, tmp_path, monkeypa
     handout = ("--preset", "handout", "--thetas", "0,1", "--batch-size", 8)
     assert q2("--run-dir", tmp_path / "whole", *handout, "--iterations", 40)[0] == 0
     with monkeypatch.context() as patch:
-        for name in list(OBJECTIVES)[done:]:
-            patch.delitem(OBJECTIVES, name)
+        patch.setattr(divergences, "OBJECTIVES", dict(list(OBJECTIVES.items())[:done]))
         assert q2("--run-dir", tmp_path / "run", *handout, "--iterations", 20)[0] == 0
     code, out, err = q2("--run-dir", tmp_path / "run", "--resume", "--iterations", 40)
     assert (code, err, out.count("resuming after iteration 20 of 40")) == (0, "", done)
@@ -161,8 +161,7 @@ def test_a_longer_run_is_the_longer_run_to_the_bit(q2, quick, tmp_path, monkeypa
 def test_an_objective_trained_alone_gives_the_same_bits(q2, quick, tmp_path, monkeypatch, name):
     options = ("--thetas", "0,1", "--iterations", "20")
     assert q2("--run-dir", tmp_path / "both", *options)[0] == 0
-    for other in OBJECTIVES.keys() - {name}:
-        monkeypatch.delitem(OBJECTIVES, other)
+    monkeypatch.setattr(divergences, "OBJECTIVES", {name: OBJECTIVES[name]})
     assert q2("--run-dir", tmp_path / "alone", *options)[0] == 0
     assert result(tmp_path / "alone", name) == result(tmp_path / "both", name)
 
@@ -173,21 +172,22 @@ def total_variation(x, y, critic):
 
 
 def test_another_objective_is_one_entry(q2, tmp_path, monkeypatch):
-    """It is trained, evaluated and drawn, in a new run and in one that had only the others, beside a run without it."""
-    assert q2("--run-dir", tmp_path / "before", "--preset", "handout", *SHORT)[0] == 0
-    assert q2("--run-dir", tmp_path / "run", *SHORT)[0] == 0
+    """A run that had only the others trains, evaluates and draws it, also beside a run that lacks it."""
+    short = ("--thetas", "0,0.5,2", "--batch-size", 8)
+    assert q2("--run-dir", tmp_path / "beside", *short, "--preset", "handout", "--iterations", 2)[0] == 0
+    assert q2("--run-dir", tmp_path / "run", *short, "--iterations", 100)[0] == 0
     others = [result(tmp_path / "run", name) for name in OBJECTIVES]
     entry = Objective(total_variation, False, lambda family: lambda theta: float(theta != 0), "total variation")
-    monkeypatch.setitem(OBJECTIVES, "total_variation", entry)
+    monkeypatch.setattr(divergences, "OBJECTIVES", {**OBJECTIVES, "total_variation": entry})
     code, out, err = q2("--run-dir", tmp_path / "run", "--resume")
     assert (code, err) == (0, "")
-    assert "total_variation" in out
+    assert "total_variation    largest error" in out
     rows = curves(tmp_path / "run")
     assert [row["total_variation"] for row in rows] == pytest.approx([0, 1, 1], abs=0.005)
     assert [row["total_variation_exact"] for row in rows] == [0, 1, 1]
     assert (tmp_path / "run" / "figures" / "total_variation.png").exists()
     assert json.loads((tmp_path / "run" / "metrics.json").read_text())["total_variation_largest_error"] <= 0.005
-    assert [result(tmp_path / "run", name) for name in list(OBJECTIVES)[:-1]] == others
+    assert [result(tmp_path / "run", name) for name in OBJECTIVES] == others
 
 
 def test_critic_that_explodes_is_one_line(q2, tmp_path):
