@@ -108,11 +108,9 @@ def test_the_average_follows_every_update(monkeypatch):
 
 
 def test_log_names_the_bound_that_was_trained(q1, tmp_path):
-    asked = ("--objective", "iwae", "--elbo-samples", 3, "--epochs", 1)
-    assert q1("train", "--run-dir", tmp_path / "run", *asked)[0] == 0
+    assert q1("train", "--run-dir", tmp_path / "run", "--objective", "iwae", "--elbo-samples", 3, "--epochs", 1)[0] == 0
     (entry,) = RunDirectory(tmp_path / "run").read_log()
-    assert entry["train_iwae"] < 0
-    assert "train_elbo" not in entry
+    assert entry["train_iwae"] < 0 and "train_elbo" not in entry
 
 
 def same_weights(one, other):
@@ -159,15 +157,6 @@ def test_a_longer_handout_run_is_the_longer_run_to_the_bit(q1, tmp_path):
     assert "resuming after epoch 2 of 4" in out
     assert same_weights(tmp_path / "whole", tmp_path / "run")
     assert json.loads((tmp_path / "run" / "options.json").read_text())["epochs"] == 4
-
-
-def test_resume_insists_on_the_same_digits(q1, tmp_path):
-    assert q1("train", "--run-dir", tmp_path / "run", "--epochs", 1)[0] == 0
-    path = tmp_path / "run" / "options.json"
-    path.write_text(json.dumps({**json.loads(path.read_text()), "dataset_digest": "f00"}))
-    code, _, err = q1("train", "--run-dir", tmp_path / "run", "--resume")
-    assert (code, err.count("\n")) == (2, 1)
-    assert "was trained on other data" in err
 
 
 def test_without_data_and_network_the_stand_in_is_named_everywhere(tmp_path, monkeypatch, capsys):
