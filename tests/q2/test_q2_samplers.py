@@ -75,7 +75,7 @@ def test_sampler(sampler, check):
 
 
 def mapped(change, sampler=distribution1):
-    return lambda *arguments: map(change, sampler(*arguments))
+    return lambda *arguments, **options: map(change, sampler(*arguments, **options))
 
 
 def unseeded(x, batch_size=512, generator=None):
