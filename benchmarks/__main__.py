@@ -12,8 +12,9 @@ from pathlib import Path
 import torch
 
 from benchmarks import divergences, vae, wgan
-from experiments.harness.options import command, file_path, positive_integer
-from experiments.harness.run import versions, write_atomically
+from experiments.harness.files import command, write_atomically
+from experiments.harness.options import file_path, positive_integer
+from experiments.harness.run import versions
 from experiments.harness.training import choose_device
 
 QUESTIONS = {"vae": vae.compare, "divergences": divergences.compare, "wgan": wgan.compare}
@@ -30,7 +31,7 @@ def processor() -> str:
     return names[0] if names else platform.processor() or platform.machine()
 
 
-def parse(argv: list[str] | None) -> argparse.Namespace:
+def parse(argv: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__.splitlines()[0])
     parser.add_argument("which", nargs="*", metavar="which", help=f"of {', '.join(QUESTIONS)} (all)")
     parser.add_argument("--data-dir", type=file_path, default=Path("data"), help="where binarized MNIST is or goes (data)")
@@ -43,7 +44,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     return arguments
 
 
-def _main(argv: list[str] | None) -> None:
+def _main(argv: list[str]) -> None:
     arguments = parse(argv)
     arguments.device = choose_device(arguments.device)
     lines = [f"{processor()}, {versions(arguments.device)}", "", HEAD]
@@ -59,4 +60,4 @@ def _main(argv: list[str] | None) -> None:
 
 if __name__ == "__main__":
     torch.manual_seed(0)
-    raise SystemExit(command(_main, resumes=False))
+    raise SystemExit(command(_main))

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from benchmarks.comparison import Comparison
-from experiments import divergences
+from experiments.divergences.train import OBJECTIVES, PRESETS, DivergenceOptions, Learner, critic_loss
 from model import Critic
 from q2_samplers import FAMILIES
 
@@ -22,10 +22,10 @@ def plain_sampler(x: float, batch_size: int) -> Iterator[np.ndarray]:
         yield np.array([(x, random.uniform(0, 1)) for _ in range(batch_size)])
 
 
-def plain(recipe: divergences.DivergenceOptions, iterations: int) -> float:
+def plain(recipe: DivergenceOptions, iterations: int) -> float:
     """Seconds per critic and iteration of the handout's loop, one critic for each objective."""
     seconds = 0.0
-    for objective in divergences.OBJECTIVES:
+    for objective in OBJECTIVES.values():
         critic = Critic()
         optimizer = {"sgd": torch.optim.SGD, "adam": torch.optim.Adam}[recipe.optimizer](critic.parameters(), lr=1e-4)
         p, q = plain_sampler(0, recipe.batch_size), plain_sampler(1, recipe.batch_size)
@@ -33,17 +33,17 @@ def plain(recipe: divergences.DivergenceOptions, iterations: int) -> float:
         for _ in range(iterations):
             x, y = torch.tensor(next(p), dtype=torch.float32), torch.tensor(next(q), dtype=torch.float32)
             optimizer.zero_grad()
-            divergences.objective_loss(objective, x, y, critic, 50.0).backward()
+            critic_loss(objective, x, y, critic, 50.0).backward()
             optimizer.step()
         seconds += time.perf_counter() - began
     return seconds / iterations
 
 
-def ours(recipe: divergences.DivergenceOptions, iterations: int) -> float:
+def ours(recipe: DivergenceOptions, iterations: int) -> float:
     """The same for a bank of 21 critics, batches from our samplers."""
     seconds = 0.0
-    for objective in divergences.OBJECTIVES:
-        learner = divergences.Learner(objective, recipe, "cpu")
+    for objective in OBJECTIVES.values():
+        learner = Learner(objective, recipe, "cpu")
         began = time.perf_counter()
         for iteration in range(1, iterations + 1):
             learner.advance(iteration)
@@ -53,7 +53,7 @@ def ours(recipe: divergences.DivergenceOptions, iterations: int) -> float:
 
 def compare(arguments: argparse.Namespace) -> Iterator[Comparison]:
     """An iteration of both objectives for one critic, under either recipe."""
-    for recipe in divergences.PRESETS["segments"].values():
+    for recipe in (PRESETS["tuned"], PRESETS["handout"]):
         batch_size, optimizer = recipe.batch_size, recipe.optimizer
         turns = [(plain(recipe, 40), ours(recipe, max(2, 160 // batch_size))) for _ in range(arguments.rounds)]
         what = f"an iteration of a critic of question 2, batch {batch_size}, {optimizer}, in a bank of {len(THETAS)}"

@@ -3,7 +3,7 @@
 import jax
 import jax.numpy as jnp
 
-from experiments.vae import PRESETS
+from experiments.vae.train import PRESETS
 from model import VAE
 from q1_samplers import Digits
 

@@ -14,8 +14,8 @@ import torch.nn.functional as F
 from torch.utils.data import DataLoader
 
 from benchmarks.comparison import Comparison
-from experiments import vae, vae_evaluation
-from experiments.likelihood import evaluate_elbo
+from experiments.vae.evaluate import REQUIRED_ELBO
+from experiments.vae.train import PRESETS, Learner, VAEOptions, evaluate_elbo, load
 from model import VAE
 from q1_samplers import Digits
 
@@ -65,10 +65,10 @@ class Plain:
 
 
 class Ours:
-    """The loop of experiments/vae.py under a preset."""
+    """The loop of experiments/vae/train.py under a preset."""
 
     def __init__(self, digits: Digits, preset: str) -> None:
-        self.digits, self.learner, self.epochs = digits, vae.Learner(vae.PRESETS[preset], digits.train), 0
+        self.digits, self.learner, self.epochs = digits, Learner(PRESETS[preset], digits.train), 0
 
     def epoch(self) -> float:
         self.epochs += 1
@@ -105,13 +105,13 @@ def epochs_to_required(contenders: list[Training]) -> list[list[float]]:
         for k in [k for k, done in enumerate(passed) if not done]:
             lasted, elbo = timed_epoch(contenders[k])
             seconds[k].append(lasted)
-            passed[k] = elbo >= vae_evaluation.REQUIRED_ELBO
+            passed[k] = elbo >= REQUIRED_ELBO
     return seconds
 
 
 def compare(arguments: argparse.Namespace) -> Iterator[Comparison]:
     """An epoch at the handout's hyperparameters, against several; the time to the ELBO asked for, against plain."""
-    digits = vae.load_digits("binarized-mnist", arguments.data_dir)
+    digits = load(VAEOptions(dataset="binarized-mnist", data_dir=arguments.data_dir)).content
     rounds, ours, others = arguments.rounds, Ours(digits, "handout"), {"plain loop": Plain(digits)}
     if importlib.util.find_spec("jax"):
         from benchmarks.jax_vae import Compiled  # imports a package that is no dependency
@@ -127,5 +127,5 @@ def compare(arguments: argparse.Namespace) -> Iterator[Comparison]:
     yield Comparison(what, "its matrix products alone", products, own)
 
     plain, tuned = epochs_to_required([Plain(digits), Ours(digits, "tuned")])
-    what = f"a validation ELBO of {vae_evaluation.REQUIRED_ELBO:.0f}, tuned: {len(tuned)} epochs"
+    what = f"a validation ELBO of {REQUIRED_ELBO:.0f}, tuned: {len(tuned)} epochs"
     yield Comparison(what, f"plain loop: {len(plain)} epochs", [sum(plain)], [sum(tuned)])

@@ -12,11 +12,12 @@ import torch
 from torch.utils.data import DataLoader, TensorDataset
 
 from benchmarks.comparison import Comparison
-from experiments import wgan
+from experiments.wgan.options import PRESETS
+from experiments.wgan.train import Learner
 from model import Generator, ImageCritic
 from q3_solution import critic_loss, generator_loss
 
-HANDOUT = wgan.PRESETS["handout"]
+HANDOUT = PRESETS["handout"]
 IMAGES = 10_000
 STEPS = {"cpu": 3, "cuda": 200}  # of the generator, in one turn
 
@@ -58,10 +59,10 @@ class Plain:
 
 
 class Ours:
-    """The loop of experiments/wgan.py, with the running average of the weights that the tuned preset keeps."""
+    """The loop of experiments/wgan/train.py, with the running average of the weights that the tuned preset keeps."""
 
     def __init__(self, images: torch.Tensor, device: torch.device, precision: str = "float32") -> None:
-        self.learner = wgan.Learner(replace(HANDOUT, average_decay=0.999, precision=precision), images.to(device))
+        self.learner = Learner(replace(HANDOUT, average_decay=0.999, precision=precision), images.to(device))
         self.number = 0
 
     def step(self) -> None:
@@ -73,7 +74,7 @@ class Arithmetic:
     """Forward and backward of both networks as often as a step needs them: no draws, no optimizer."""
 
     def __init__(self, images: torch.Tensor, device: torch.device) -> None:
-        self.learner = wgan.Learner(HANDOUT, images[:64].to(device))
+        self.learner = Learner(HANDOUT, images[:64].to(device))
         x = images[:64].to(device).float() / 127.5 - 1
         self.x, self.z = x.contiguous(memory_format=torch.channels_last), self.learner.noise()
 
@@ -100,10 +101,7 @@ def seconds_per_step(contender: Plain | Ours | Arithmetic, device: torch.device)
 
 
 def compare(arguments: argparse.Namespace) -> Iterator[Comparison]:
-    """A generator step against the plain loop's, and against the arithmetic that nothing can spare.
-
-    On a GPU the networks alone, too, are held up by launches, which our captured step does without.
-    """
+    """A generator step against the plain loop's, and against the arithmetic that nothing can spare."""
     device = arguments.device
     images = torch.randint(256, (IMAGES, 3, 32, 32), dtype=torch.uint8)
     contenders = [Plain(images, device), Ours(images, device), Ours(images, device, "bfloat16"), Arithmetic(images, device)]

@@ -11,7 +11,7 @@ from conftest import PROJECT
 from benchmarks import __main__ as benchmarks
 from benchmarks import divergences
 from benchmarks.comparison import Comparison, duration
-from experiments.divergences import PRESETS
+from experiments.divergences.train import PRESETS
 
 
 def test_a_row_gives_medians_and_the_median_of_the_ratios():
@@ -34,8 +34,8 @@ def test_the_command_prints_and_writes_one_table(tmp_path, monkeypatch, capsys):
     for name in ("plain", "ours"):
         honest = getattr(divergences, name)
         monkeypatch.setattr(divergences, name, lambda recipe, iterations, honest=honest: honest(recipe, 2))
-    small = {name: replace(recipe, batch_size=4) for name, recipe in PRESETS["segments"].items()}
-    monkeypatch.setitem(PRESETS, "segments", small)
+    for name in ("tuned", "handout"):
+        monkeypatch.setitem(PRESETS, name, replace(PRESETS[name], batch_size=4))
     out = tmp_path / "new" / "table.md"
     benchmarks._main(["divergences", "--rounds", "1", "--device", "cpu", "--out", str(out)])
     printed, written = capsys.readouterr().out, out.read_text()
@@ -53,7 +53,7 @@ def test_what_is_no_benchmark_is_refused(capsys):
 BOTH_ELBOS = """
 import jax.numpy, torch
 from benchmarks import jax_vae
-from experiments.likelihood import bound_of
+from experiments.vae.train import bound_of
 from model import VAE
 
 model, x, eps = VAE(), torch.rand(5, 784).round(), torch.randn(5, 100)
@@ -64,8 +64,7 @@ print(float(jax_vae.elbo(weights, x.numpy(), eps.numpy())), bound_of(model, x, e
 
 @pytest.mark.skipif(importlib.util.find_spec("jax") is None, reason="needs JAX, which is no dependency")
 def test_jax_measures_our_elbo():
+    """In a process of its own: JAX's threads do not go with other tests' forks."""
     printed = subprocess.run([sys.executable, "-c", BOTH_ELBOS], cwd=PROJECT, capture_output=True, text=True, check=True)
-    theirs, ours = map(
-        float, printed.stdout.split()
-    )  # in a process of its own: JAX's threads do not go with other tests' forks
+    theirs, ours = map(float, printed.stdout.split())
     assert theirs == pytest.approx(ours, rel=1e-5)

@@ -187,8 +187,9 @@ def draw(run: RunDirectory, name: str, options: DivergenceOptions) -> None:
     for neighbour, other in run.comparable_runs(options, "family"):
         path = neighbour.folder / "curves.csv"
         if path.exists() and other.preset not in curves:
-            rows = csv.DictReader(path.read_text(encoding="utf-8").splitlines())
-            curves[other.preset] = [(float(row["theta"]), float(row[name]), float(row[f"{name}_exact"])) for row in rows]
+            rows = list(csv.DictReader(path.read_text(encoding="utf-8").splitlines()))
+            if name in rows[0]:  # the run was evaluated for this objective
+                curves[other.preset] = [(float(row["theta"]), float(row[name]), float(row[f"{name}_exact"])) for row in rows]
     low, high = min(0.0, *options.thetas), max(0.0, *options.thetas)
     fine = [low + (high - low) * step / 400 for step in range(401)]
     exact = [(theta, objective.exact(family)(theta)) for theta in fine]

