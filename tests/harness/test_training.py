@@ -1,4 +1,4 @@
-"""The training loop on a toy: killed or interrupted anywhere it resumes to the same bits; it lengthens, it stops at NaN."""
+"""The training loop on a toy: killed or interrupted anywhere it resumes to the same bits; it lengthens; NaN ends it."""
 
 import dataclasses
 import math
