@@ -102,15 +102,12 @@ def test_a_record_that_lacks_an_option_has_its_default_and_what_is_unknown_in_it
     assert from_record(record, ToyOptions()) == ToyOptions(preset="handout", seed=3)
 
 
-def test_a_resumed_run_keeps_its_options_and_may_change_its_place():
+def test_a_resumed_run_keeps_its_options_but_for_its_place_and_a_greater_length():
     recorded = ToyOptions(epochs=20, file=Path("old"))
+    assert resumed_options(recorded, {"epochs": 40}, lengthen=True) == replace(recorded, epochs=40)
     assert resumed_options(recorded, {"epochs": 20, "rate": 2e-3, "often": 9}, lengthen=True) == recorded
     assert resumed_options(recorded, {"preset": "auto"}, lengthen=True) == recorded  # asks for nothing
     assert resumed_options(recorded, {"file": Path("new")}, lengthen=True) == replace(recorded, file=Path("new"))
-
-
-def test_a_run_can_be_made_longer_when_it_is_trained():
-    assert resumed_options(ToyOptions(epochs=20), {"epochs": 40}, lengthen=True) == ToyOptions(epochs=40)
 
 
 @pytest.mark.parametrize(
