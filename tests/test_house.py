@@ -32,7 +32,10 @@ EXPERIMENTS = {  # the files of the commands to what they run
     "experiments/wgan/classifier.py": experiments.wgan.classifier.EXPERIMENT,
 }
 COMMANDS = dict(zip(EXPERIMENTS, [*MAIN.values(), "experiments.harness.main"]))
-README = (PROJECT / "README.md").read_text(encoding="utf-8")
+README, WORKFLOW, MAKEFILE = (
+    (PROJECT / name).read_text(encoding="utf-8") for name in ("README.md", ".github/workflows/test.yml", "Makefile")
+)
+JOBS = re.findall(r"^ +- run: (.+)$", WORKFLOW, flags=re.MULTILINE)
 
 IMPORT_ALL = """
 import signal, sys, torch
@@ -117,36 +120,42 @@ def test_a_solution_begins_with_its_imports_and_ends_with_the_two_lines_of_its_c
     assert len(last.body) == 2
 
 
-SHARED = {field.name for field in dataclasses.fields(Options)}
-
-
 @pytest.mark.parametrize("script", EXPERIMENTS)
 def test_every_option_is_read_by_its_wing(script):
     options = EXPERIMENTS[script].presets["tuned"]
     wing = PATHS[type(options).__module__].parent.glob("*.py") if "/" not in script else [PROJECT / script]
     source = "".join(path.read_text(encoding="utf-8") for path in wing)
-    read_by_main = SHARED | {"action", *(f.name for f in dataclasses.fields(options) if f.metadata["scope"] == "record")}
+    records = {field.name for field in dataclasses.fields(options) if field.metadata["scope"] == "record"}
+    read_by_main = records | {"action", *(field.name for field in dataclasses.fields(Options))}
     names = {field.name for field in dataclasses.fields(options)} - read_by_main
-    assert len(names) >= 4
     assert [name for name in sorted(names) if not re.search(rf"\b(options|asked|other)\.{name}\b", source)] == []
 
 
-@pytest.mark.parametrize("line", re.findall(r"^ *python q\d_solution\.py.*$", README, flags=re.MULTILINE))
-def test_commands_of_the_readme_are_understood(line):
+@pytest.mark.parametrize("line", re.findall(r"^ *(python q\d_solution\.py.*)$", "\n".join([README, *JOBS]), re.MULTILINE))
+def test_commands_of_the_readme_and_of_the_workflow_are_understood(line):
     _, script, *arguments = line.split("#")[0].split()
     parse(arguments, "test", EXPERIMENTS[script].presets)
 
 
-def test_files_named_in_the_readme_exist():
-    names = set(re.findall(r"\b[\w./-]+\.(?:py|md|txt|toml)\b", README))
-    assert names
+@pytest.mark.parametrize("text", [README, *JOBS], ids=["README.md", *JOBS])
+def test_files_that_are_named_exist(text):
+    names = set(re.findall(r"(?<![\w./-])[\w][\w./-]*\.(?:py|md|txt|toml)\b", text))
     assert [name for name in sorted(names) if not (PROJECT / name).exists()] == []
 
 
 def test_the_makefile_passes_options_that_the_report_knows():
-    options = re.findall(r"--[\w-]+", (PROJECT / "Makefile").read_text().split("-m report")[1].split("test:")[0])
+    options = re.findall(r"--[\w-]+", MAKEFILE.split("-m report")[1].split("test:")[0])
     assert options
     report.parse([word for option in options for word in (option, "7")])
+
+
+def test_the_workflow_runs_the_tests_and_the_three_commands_on_every_supported_python():
+    for command in (".ci/run", "pytest", "python q1_solution.py", "python q2_solution.py", "python q3_solution.py"):
+        assert any(job.startswith(command) for job in JOBS), command
+    assert os.access(PROJECT / ".ci/run", os.X_OK)
+    minors = [int(minor) for minor in re.findall(r'"3\.(\d+)"', re.search(r"python: \[(.+)\]", WORKFLOW)[1])]
+    (least,) = re.findall(r"sys\.version_info < \(3, (\d+)\)", MAKEFILE)
+    assert minors == list(range(int(least), 14))
 
 
 @pytest.mark.parametrize("script", COMMANDS)
