@@ -23,6 +23,7 @@ from experiments.harness.run import RunDirectory
 from experiments.vae import evaluate as vae
 from experiments.wgan import evaluate as wgan
 from experiments.wgan import train as wgan_train
+from experiments.wgan import weights
 
 TRAIN, MAT = Path("data/binarized_mnist/binarized_mnist_train.amat"), Path("small.mat")
 MAIN = {"q1": vae.main, "q2": divergences.main, "q3": wgan.main}
@@ -131,7 +132,7 @@ ROWS = {f"{what}, {question}": (question, *rest) for what, (qs, *rest) in FAULTS
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory, small_files, data_file):
-    """A folder with small data, and in q1, q2 and q3 a run of each. Small networks; question 3 is hardly measured."""
+    """A folder with small data, and in q1, q2 and q3 a run of each. Small networks; question 3's generator is loaded and not measured."""
     folder = tmp_path_factory.mktemp("world")
     segments = divergences.FAMILIES["segments"]._replace(fresh_samples=16)
     with pytest.MonkeyPatch.context() as patch:
@@ -140,9 +141,7 @@ def world(tmp_path_factory, small_files, data_file):
         patch.setitem(divergences.FAMILIES, "segments", segments)
         for module in (vae, divergences, wgan, wgan_train):
             patch.setattr(module, "figures", mock.MagicMock())
-        for name in ("explore_samples", "search_memory", "explore_directions", "explore_paths"):
-            patch.setattr(wgan, name, lambda *_: {})
-        patch.setattr(wgan, "print_metrics", lambda metrics: None)
+        patch.setattr(wgan, "explore_generator", lambda run, path, *_: weights.load_generator(path))
         patch.setattr(wgan_train.Monitor, "measure", lambda self, step: {})
         patch.setattr(os, "fsync", lambda descriptor: None)
         patch.chdir(folder)
