@@ -18,6 +18,7 @@ from experiments.harness.training import choose_device
 from experiments.vae.evaluate import main as vae
 from experiments.wgan.evaluate import main as wgan
 from q2_samplers import FAMILIES
+from report import play
 
 PROJECT = Path(__file__).parents[1]
 REFERENCE = PROJECT / "figures" / "reference.json"  # metrics.json of the runs that README.md and REPORT.md quote
@@ -47,56 +48,50 @@ FIGURES = {
         "training.png": "What was measured as training went.",
     },
 }
+MEASURES = (("legible", "Legible share", 3), ("kernel_distance", "KID (x 1000)", 1), ("coverage", "Coverage", 3))
+UNSEEN = (("", ""), ("_of_validation_images", ", unseen photographs"))
 ROWS = (  # question, quantity, its key, the key of its standard error, digits, the 2020 report's value
     ("q1", "Validation ELBO (nats), -102 required", "valid_elbo", "valid_elbo_stderr", 2, "-101.37"),
     ("q1", "Test log p(x) (nats)", "test_log_likelihood", "test_log_likelihood_stderr", 2, "-95.58"),
     ("q2", "Squared Hellinger, largest error", "squared_hellinger_largest_error", None, 5, "wrong below 0.5"),
     ("q2", "Wasserstein, largest error", "wasserstein_largest_error", None, 4, ""),
     *(
-        ("q3", f"{quantity}{of}", f"{key}{suffix}", f"{key}_stderr{suffix}", digits, "")
-        for key, quantity, digits in (
-            ("legible", "Legible share", 3),
-            ("kernel_distance", "KID (x 1000)", 1),
-            ("coverage", "Coverage", 3),
-        )
-        for of, suffix in (("", ""), (", unseen photographs", "_of_validation_images"))
+        ("q3", name + of, key + suffix, f"{key}_stderr{suffix}", n, "")
+        for key, name, n in MEASURES
+        for suffix, of in UNSEEN.items()
     ),
 )
 
 
-def write_page(runs: Path, page: Path) -> None:
+def write_page(runs: Path, page: Path, data_dir: Path) -> None:
     """Write the page `page` (a path) about the runs in runs/q1, q2 and q3: one file that needs no other."""
     reference = json.loads(REFERENCE.read_bytes())
     metrics = {question: json.loads((runs / question / "metrics.json").read_bytes()) for question in FIGURES}
-    content = {f"figures_{question}": _figures(runs / question / "figures", FIGURES[question]) for question in FIGURES}
+    content = play.content(runs, data_dir, metrics)
+    content |= {f"figures_{question}": _figures(runs / question / "figures", FIGURES[question]) for question in FIGURES}
     content |= {f"data_{question}": _data(metrics[question], reference[question]) for question in FIGURES}
-    content["rows"] = "".join(_row(metrics[row[0]], reference[row[0]], *row) for row in ROWS)
+    content["rows"] = "".join(_row(metrics[row[0]], reference[row[0]], row) for row in ROWS)
     machine = ", ".join(f"{name} {value}" for name, value in versions(choose_device("auto")).items() if value is not None)
     content["machine"] = html.escape(machine)
     page.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(page, string.Template(TEMPLATE.read_text()).substitute(content).encode())
 
 
-def _row(
-    measured: dict, reference: dict, question: str, quantity: str, key: str, error: str | None, digits: int, report: str
-) -> str:
-    here, there = (_value(metrics, key, error, digits) for metrics in (measured, reference))
-    return f"<tr><th>{question[1]}</th><td>{quantity}</td><td>{here}</td><td>{there}</td><td>{report}</td></tr>\n"
-
-
-def _value(metrics: dict, key: str, error: str | None, digits: int) -> str:
-    if key not in metrics:
-        return "not measured"
-    return f"{metrics[key]:.{digits}f}" + (f" &plusmn; {metrics[error]:.{digits}f}" if error else "")
+def _row(measured: dict, reference: dict, row: tuple) -> str:
+    question, quantity, key, error, digits, report = row
+    cells = []
+    for metrics in (measured, reference):
+        stderr = f" &plusmn; {metrics[error]:.{digits}f}" if error in metrics else ""
+        cells.append(f"{metrics[key]:.{digits}f}{stderr}" if key in metrics else "not measured")
+    return f"<tr><th>{question[1]}</th>{''.join(f'<td>{cell}</td>' for cell in (quantity, *cells, report))}</tr>\n"
 
 
 def _data(measured: dict, reference: dict) -> str:
     """What was measured on which data, and whether the reference compares."""
     if "family" in measured:
         return html.escape(f"{FAMILIES[measured['family']].description}, preset {measured['preset']}")
-    sentence = (
-        f"Measured on <b>{html.escape(measured['dataset'])}</b>" if measured["dataset"] else "No real images on this machine"
-    )
+    on = measured["dataset"]
+    sentence = f"Measured on <b>{html.escape(on)}</b>" if on else "No real images on this machine"
     if "trained_on" in measured:
         sentence += f", with a generator trained on <b>{html.escape(str(measured['trained_on']))}</b>"
     if measured["dataset"] and measured["dataset"] != reference["dataset"]:
@@ -119,9 +114,8 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Answer all three questions on this machine, as one page.")
     parser.add_argument("--data-dir", type=Path, default=Path("data"), help="where the data files are or go (data)")
     parser.add_argument("--data-file", type=Path, help="an SVHN .mat file, to compare the generator with and to train on")
-    parser.add_argument(
-        "--gan-steps", type=positive_integer, help="train a new generator for so many steps (explore the bundled one)"
-    )
+    steps = "train a new generator for so many steps (explore the bundled one)"
+    parser.add_argument("--gan-steps", type=positive_integer, help=steps)
     parser.add_argument("--runs", type=Path, default=Path("runs"), help="where the runs are recorded (runs)")
     return parser.parse_args(argv)
 
@@ -152,20 +146,15 @@ def main(argv: list[str] | None = None) -> int:
     if arguments.gan_steps:
         gan = ["train", "--resume", "--generator-steps", str(arguments.gan_steps), *photos]
         parts.insert(2, ("3: training a generator", wgan, "q3", gan, arguments.gan_steps / 60))
-    began, done, total = time.perf_counter(), 0.0, sum(part[-1] for part in parts)
-    print(
-        f"Answering the assignment takes {total:.0f} to {2 * total:.0f} minutes on two cores, more while data are downloaded, "
-        "less with stand-ins. If interrupted, run make report again; it resumes."
-    )
+    began, total = time.perf_counter(), sum(part[-1] for part in parts)
+    print(f"Answering the assignment takes {total:.0f} to {2 * total:.0f} minutes on two cores, less with stand-ins.")
+    print("If interrupted, run make report again; it resumes.")
     for title, part, folder, options, minutes in parts:
-        spent = (time.perf_counter() - began) / 60
-        left = (total - done) * (max(spent / done, 1) if done else 1)
-        print(f"\n== Question {title}; about {max(left, 1):.0f} min left in all", flush=True)
+        print(f"\n== Question {title}: {minutes:.1f} minutes on two quiet cores", flush=True)
         if code := part([*options, "--run-dir", str(runs / folder)]):
             return code
-        done += minutes
     page = runs / "report" / "index.html"
-    write_page(runs, page)
+    write_page(runs, page, arguments.data_dir)
     print(f"\nAll answered in {(time.perf_counter() - began) / 60:.1f} minutes: open {page} in a browser")
     return 0
 

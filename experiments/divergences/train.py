@@ -145,10 +145,7 @@ def estimate(
 def estimates(
     run: RunDirectory, name: str, options: DivergenceOptions, device: torch.device
 ) -> tuple[list[list[float]], float]:
-    """Theta by theta on fresh samples, by the critics of an objective's checkpoint.
-
-    Returns the estimates and their lower bounds, two lists, and the seconds that training took.
-    """
+    """Estimates and lower bounds for each theta, on fresh samples by trained critics, and training's seconds."""
     family, objective = FAMILIES[options.family], OBJECTIVES[name]
     learner = Learner(objective, options, device)
     state = run.part(name).load(options)

@@ -22,10 +22,7 @@ class DownloadError(UserError):
 def published_or_stand_in(
     dataset: str, published: Callable[[], T], stand_in: Callable[[], T], stand_in_name: str, description: str
 ) -> T:
-    """What `published` reads, or the stand-in where it is asked for or, with a warning, where "auto" leaves no choice.
-
-    UserError if a file is not the published one (the samplers' ValueError), or cannot be had though asked for by name.
-    """
+    """What `published` reads, or the stand-in where it is asked for or, with a warning, where "auto" has no choice."""
     try:
         if dataset != stand_in_name:
             return published()
@@ -34,7 +31,7 @@ def published_or_stand_in(
             raise
         print(f"WARNING: {error}", file=sys.stderr)
         print(f"WARNING: using {stand_in_name} instead, {description}", file=sys.stderr, flush=True)
-    except ValueError as error:
+    except ValueError as error:  # the samplers', for a file that is not the published one
         raise UserError(str(error)) from error
     try:
         return stand_in()
@@ -43,10 +40,9 @@ def published_or_stand_in(
 
 
 def fetch(folder: Path, hashes: Mapping[str, str], addresses: Sequence[str]) -> None:
-    """Download the files of these names into `folder`, each from the first address that serves the right one.
+    """Download files into `folder`, each from the first address that serves it, and name them once they are verified.
 
-    hashes: name to "sha256:..." or "md5:...". A file gets its name once it is whole and verified. DownloadError if no
-    address serves it.
+    hashes: name to "sha256:..." or "md5:...". DownloadError if no address serves a file.
     """
     pooch.get_logger().setLevel(logging.WARNING)
     download = pooch.HTTPDownloader(progressbar=sys.stderr.isatty(), chunk_size=2**16, timeout=TIMEOUT)

@@ -19,10 +19,7 @@ class UserError(Exception):
 
 
 def command(main: Callable[[list[str]], None], argv: list[str] | None = None) -> int:
-    """Run main(argv) as a command. Returns its exit code: 0, 2 for a UserError, 130 if interrupted.
-
-    With --debug a UserError is a traceback, as every other error is anyway.
-    """
+    """Run main(argv). Returns 0, 2 for a UserError, which --debug shows as a traceback, or 130 if interrupted."""
     argv = sys.argv[1:] if argv is None else argv
     try:
         main(argv)
@@ -76,10 +73,7 @@ def write_atomically(path: Path, content: bytes | memoryview) -> None:
 
 
 def load_plain(path: Path, what_to_do: str) -> dict[str, Any]:
-    """The dictionary of plain types and tensors that torch.save wrote, on the CPU. No code in the file is executed.
-
-    UserError, which ends in what_to_do, if the file is missing, damaged or something else.
-    """
+    """The dictionary of plain types and tensors that torch.save wrote. UserError otherwise; no code is executed."""
     with user_error_if_unreadable(path, what_to_do):
         content = torch.load(path, map_location="cpu", weights_only=True)
     if not isinstance(content, dict):

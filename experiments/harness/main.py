@@ -24,9 +24,9 @@ class Data(NamedTuple):
 class Experiment:
     """What `main` needs of an experiment.
 
-    presets: label to options. preset: the new run's options before those on the command line, which are its argument.
-    load: the data that the options ask for. train: trains from the run's checkpoint if there is one. evaluate: writes
-    metrics.json and figures. evaluate_without_run: what the word evaluate does where there is no run, if it can.
+    presets: label to options. load: the data that the options ask for. train: trains from the run's checkpoint if there
+    is one. evaluate: writes metrics.json and figures. evaluate_without_run: what evaluate does where there is no run.
+    preset: the label of the preset that the named options ask for.
     """
 
     description: str

@@ -1,8 +1,4 @@
-"""What can be asked of an experiment: its options as a dataclass, read from a command line or from the record of a run.
-
-Each experiment derives its options from Options and writes every option once, as a field made by `option`: default,
-help text and check. The command line, --help and options.json all come from there.
-"""
+"""What can be asked of an experiment: a dataclass whose fields make the command line, --help and options.json."""
 
 import argparse
 import dataclasses
@@ -111,6 +107,12 @@ class _Parser(argparse.ArgumentParser):
         raise UserError(f"{message}; --help lists the options")
 
 
+def parse(argv: list[str] | None, description: str, presets: Mapping[str, Options]) -> dict[str, Any]:
+    """The options named on a command line, name to value. UserError if one is no option or has no proper value."""
+    parsed = vars(make_parser(description, presets).parse_args(argv))
+    return {name: value for name, value in parsed.items() if value is not None}  # argparse gives None without an action
+
+
 def make_parser(description: str, presets: Mapping[str, Options]) -> argparse.ArgumentParser:
     """The command line of the options that the presets, label to instance, are instances of."""
     parser = _Parser(description=description, argument_default=argparse.SUPPRESS)
@@ -137,27 +139,17 @@ def _values_for_help(name: str, values: Mapping[str, Any]) -> str:
     return f" ({', '.join(f'{label}: {word}' for label, word in zip(values, words))})"
 
 
-def parse(argv: list[str] | None, description: str, presets: Mapping[str, Options]) -> dict[str, Any]:
-    """The options named on a command line, name to value. UserError if one is no option or has no proper value."""
-    parsed = vars(make_parser(description, presets).parse_args(argv))
-    return {name: value for name, value in parsed.items() if value is not None}  # argparse gives None without an action
-
-
 def resumed_options(recorded: AnyOptions, named: dict[str, Any], lengthen: bool) -> AnyOptions:
-    """The options of a run that is taken up again: as recorded, but for a length or a place named on the command line.
-
-    lengthen: whether a named length may exceed the recorded one. UserError if the command line contradicts the record.
-    """
+    """As recorded, but for a named place or, if `lengthen`, a greater length. UserError for other differences."""
     changed = {field.name: named[field.name] for field in fields(recorded, "place") if field.name in named}
     for field in fields(recorded, "run", "length"):
         value, there = named.get(field.name, "auto"), getattr(recorded, field.name)
         if value in ("auto", there):
             continue
-        contradiction = f"{recorded.run_dir} has {flag(field.name)} {there}, not {value}"
-        if field.metadata["scope"] == "run" or not lengthen:
+        if field.metadata["scope"] == "run" or not lengthen or value < there:
+            only = " (a run can be made longer, not shorter)" if field.metadata["scope"] == "length" else ""
+            contradiction = f"{recorded.run_dir} has {flag(field.name)} {there}, not {value}{only}"
             raise UserError(f"{contradiction}; leave it out, or name another --run-dir")
-        if value < there:
-            raise UserError(f"{contradiction}: a run can be made longer, not shorter; leave it out, or name another --run-dir")
         changed[field.name] = value
     return dataclasses.replace(recorded, **changed)
 
@@ -170,10 +162,7 @@ def to_record(options: Options) -> dict[str, Any]:
 
 
 def from_record(record: dict[str, Any], command_options: AnyOptions) -> AnyOptions:
-    """The options that to_record wrote, those of the command as in command_options.
-
-    An option that the record lacks has its default; what the record has beyond the options is left out.
-    """
+    """What to_record wrote, its defaults where the record lacks an option, and the options of the command."""
     values: dict[str, Any] = {}
     for field in fields(command_options, "run", "length", "place", "record"):
         value = record.get(field.name, field.default)

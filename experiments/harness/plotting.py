@@ -19,6 +19,13 @@ def points(log: list[dict], x: str, y: str) -> tuple[list[float], list[float]]:
     return [entry[x] for entry in kept], [entry[y] for entry in kept]
 
 
+def new_figure(width: float, height: float, title: str) -> Figure:
+    """A figure of this size in inches under a title."""
+    figure = Figure(figsize=(width, height), layout="constrained")
+    figure.suptitle(title, fontsize=11)
+    return figure
+
+
 def plain_axes(axes: Axes) -> None:
     """Only the lines that are read: no frame at the top and at the right, a faint grid."""
     axes.spines[["top", "right"]].set_visible(False)

@@ -4,7 +4,7 @@ import contextlib
 import io
 import json
 import platform
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +12,8 @@ import filelock
 import numpy as np
 import torch
 
-from experiments.harness.files import (
-    UserError,
-    load_plain,
-    os_errors_as_user_errors,
-    user_error_if_unreadable,
-    write_atomically,
-)
+from experiments.harness import files
+from experiments.harness.files import UserError, os_errors_as_user_errors, user_error_if_unreadable
 from experiments.harness.options import AnyOptions, Options, fields, from_record, to_record
 
 START_ANEW = "delete it to start anew, or name another --run-dir"
@@ -50,9 +45,8 @@ class RunDirectory:
         """Record a new run here. UserError if a run, or a file of such a name, is there already."""
         for name in ("options.json", "log.jsonl", "checkpoint.pt"):
             if (self.folder / name).exists():
-                raise UserError(
-                    f"{self.folder / name} is there already; go on with that run by --resume, or name another --run-dir"
-                )
+                remedy = "go on with that run by --resume, or name another --run-dir"
+                raise UserError(f"{self.folder / name} is there already; {remedy}")
         self.write_options(options, device)
 
     def part(self, name: str) -> "RunDirectory":
@@ -62,17 +56,14 @@ class RunDirectory:
         return part
 
     def write_json(self, name: str, content: dict) -> None:
-        write_atomically(self.folder / name, (json.dumps(content, indent=2) + "\n").encode())
+        files.write_atomically(self.folder / name, (json.dumps(content, indent=2) + "\n").encode())
 
     def write_options(self, options: Options, device: torch.device) -> None:
         """Write options.json: the options, and the versions and hardware that the run's numbers may depend on."""
         self.write_json("options.json", {**to_record(options), "versions": versions(device)})
 
     def read_options(self, asked: AnyOptions) -> AnyOptions | None:
-        """The options of the run that is there, those of the command as in `asked`, or None if there is none.
-
-        UserError if options.json cannot be read, or if the run answers another question.
-        """
+        """The options of the run that is there, those of the command as in `asked`, or None if there is no run."""
         path = self.folder / "options.json"
         if not path.exists():
             return None
@@ -94,16 +85,13 @@ class RunDirectory:
         """Replace the checkpoint by `state`, a dictionary of plain types and tensors; log what belongs to it first."""
         buffer = io.BytesIO()
         torch.save({"options": to_record(options), **state, "log_entries": self.log_entries}, buffer)
-        write_atomically(self.checkpoint, buffer.getbuffer())
+        files.write_atomically(self.checkpoint, buffer.getbuffer())
 
     def load(self, options: Options) -> dict | None:
-        """The last checkpoint's state, on the CPU, or None if there is none. Executes no code that the file may hold.
-
-        UserError if the file is damaged, or is no checkpoint of a run with these options, whatever its length.
-        """
+        """The last checkpoint's state, or None. UserError if it is damaged, or of a run with other options."""
         if not self.checkpoint.exists():
             return None
-        state = load_plain(self.checkpoint, START_ANEW)
+        state = files.load_plain(self.checkpoint, START_ANEW)
         with user_error_if_unreadable(self.checkpoint, START_ANEW):
             saved = from_record(state["options"], options)
             if any(getattr(saved, field.name) != getattr(options, field.name) for field in fields(options, "run", "record")):
@@ -116,7 +104,7 @@ class RunDirectory:
         with user_error_if_unreadable(self.checkpoint, START_ANEW):
             self.log_entries = state["log_entries"] if state else 0
             lines = self.read_log()[: self.log_entries]
-        write_atomically(self.folder / "log.jsonl", "".join(json.dumps(entry) + "\n" for entry in lines).encode())
+        files.write_atomically(self.folder / "log.jsonl", "".join(json.dumps(entry) + "\n" for entry in lines).encode())
         return state
 
     def log(self, entry: dict) -> None:
@@ -134,6 +122,12 @@ class RunDirectory:
         with user_error_if_unreadable(path, "move it away"):
             lines = path.read_text(encoding="utf-8").split("\n")
             return [json.loads(line) for line in lines[:-1]]  # a whole line ends in \n, so the last part is empty or cut
+
+
+def with_stderr(estimates: Mapping[str, tuple[float, float]], suffix: str = "") -> dict[str, float]:
+    """Values and standard errors by name, as metrics.json has them: name and name_stderr, each with suffix."""
+    values = {f"{name}{suffix}": value for name, (value, _) in estimates.items()}
+    return values | {f"{name}_stderr{suffix}": stderr for name, (_, stderr) in estimates.items()}
 
 
 def versions(device: torch.device) -> dict[str, Any]:

@@ -144,9 +144,7 @@ def _restore(
             raise ValueError(f"the {part} is not finite")
     print(f"resuming after {unit.replace('_', ' ')} {done} of {length}", flush=True)
     if before < length and options.schedule == "cosine":
-        print(
-            f"made longer, from {before} to {length}: not the run that {length} from the start would have been", flush=True
-        )
+        print(f"made longer, from {before} to {length}: not the run that {length} from the start would have been", flush=True)
     return done, seconds
 
 

@@ -10,7 +10,7 @@ import q1_samplers
 from experiments.harness import main as harness
 from experiments.harness.files import UserError, restore, user_error_if_unreadable
 from experiments.harness.plotting import points
-from experiments.harness.run import START_ANEW, RunDirectory
+from experiments.harness.run import START_ANEW, RunDirectory, with_stderr
 from experiments.vae import figures
 from experiments.vae.train import EVALUATION_SEED, PRESETS, VAEOptions, evaluate_elbo, load, train
 from model import VAE
@@ -20,9 +20,7 @@ DECODED_AT_ONCE = 2000  # rows of 784 logits, 6 MB; more is no faster on two cor
 REQUIRED_ELBO = -102.0  # nats, what the assignment asks for on the validation set
 ACTIVE = 0.01  # nats of KL from which on a latent counts as active
 FEWER_SAMPLES = (1, 10, 50, 200, 1000)  # K at which log p(x) is measured beside the K asked for
-# Settings are chosen by log p(x) of so many validation digits at this K, since the run with the better ELBO may be the
-# worse one by log p(x).
-CHOOSING_DIGITS, CHOOSING_SAMPLES = 2000, 200
+CHOOSING_DIGITS, CHOOSING_SAMPLES = 2000, 200  # validation digits and K of the log p(x) by which settings are chosen
 
 
 @torch.no_grad()
@@ -90,34 +88,26 @@ def evaluate(run: RunDirectory, digits: q1_samplers.Digits, options: VAEOptions,
     """Measure the run's last checkpoint, write metrics.json and the figures, print the two numbers asked for."""
     model, state = load_model(run, options)
     model, valid = model.to(device), digits.valid.to(device)
-    valid_elbo, valid_elbo_stderr = mean_and_stderr(evaluate_elbo(model, valid))
+    elbo = mean_and_stderr(evaluate_elbo(model, valid))
     choosing = mean_and_stderr(evaluate_log_likelihood(model, valid[:CHOOSING_DIGITS], CHOOSING_SAMPLES))
     several = [K for K in FEWER_SAMPLES if options.num_samples > K] + [options.num_samples]
     log_p = evaluate_log_likelihood(model, digits.test.to(device), several)  # (images, K)
-    log_likelihood, log_likelihood_stderr = mean_and_stderr(log_p[:, -1])
+    test = mean_and_stderr(log_p[:, -1])
     kl = kl_by_latent(model, valid)
-    metrics = {
-        "dataset": digits.name,
-        "preset": options.preset,
-        "seed": options.seed,
-        "epochs": state["epoch"],
-        "valid_elbo": valid_elbo,
-        "valid_elbo_stderr": valid_elbo_stderr,
-        "valid_reconstruction": valid_elbo + kl.sum().item(),
+    metrics = {"dataset": digits.name, "preset": options.preset, "seed": options.seed, "epochs": state["epoch"]}
+    metrics |= with_stderr({"valid_elbo": elbo, "valid_log_likelihood": choosing, "test_log_likelihood": test})
+    metrics |= {
+        "valid_reconstruction": elbo[0] + kl.sum().item(),
         "valid_kl": kl.sum().item(),
         "active_latents": int((kl > ACTIVE).sum()),
-        "valid_log_likelihood": choosing[0],
-        "valid_log_likelihood_stderr": choosing[1],
-        "test_log_likelihood": log_likelihood,
-        "test_log_likelihood_stderr": log_likelihood_stderr,
         "num_samples": options.num_samples,
         "test_log_likelihood_by_num_samples": dict(zip(map(str, several), log_p.mean(0).tolist())),
         "train_seconds": round(state["train_seconds"], 1),
     }
     run.write_json("metrics.json", metrics)
     draw(run, model, digits, options)
-    print(f"validation ELBO  {valid_elbo:8.2f} +- {valid_elbo_stderr:.2f} nats")
-    print(f"test log p(x)    {log_likelihood:8.2f} +- {log_likelihood_stderr:.2f} nats, K = {options.num_samples}")
+    print(f"validation ELBO  {elbo[0]:8.2f} +- {elbo[1]:.2f} nats")
+    print(f"test log p(x)    {test[0]:8.2f} +- {test[1]:.2f} nats, K = {options.num_samples}")
     print(f"KL to the prior  {metrics['valid_kl']:8.2f} nats, carried by {metrics['active_latents']} active latents")
     print(f"written to {run.folder}: metrics.json, log.jsonl, figures/")
 
@@ -148,10 +138,7 @@ def draw(run: RunDirectory, model: VAE, digits: q1_samplers.Digits, options: VAE
 
 
 def elbo_by_epoch(run: RunDirectory, options: VAEOptions) -> dict[str, tuple[list[float], list[float]]]:
-    """The validation ELBO by epoch of this run, then of a run beside it for the other preset on the same data.
-
-    Returns preset to (epochs, ELBOs).
-    """
+    """Preset to (epochs, validation ELBOs): this run, and one of the other preset beside it on the same data."""
     curves: dict[str, tuple[list[float], list[float]]] = {}
     for neighbour, other in run.comparable_runs(options, "dataset_digest"):
         curve = points(neighbour.read_log(), "epoch", "valid_elbo")
@@ -161,10 +148,7 @@ def elbo_by_epoch(run: RunDirectory, options: VAEOptions) -> dict[str, tuple[lis
 
 
 def log_p_by_num_samples(run: RunDirectory, options: VAEOptions) -> list[tuple[str, list[int], list[float]]]:
-    """The test set's log p(x) by K of this run, then of all runs beside it on the same data that have been evaluated.
-
-    Returns (name, K, nats) of each run.
-    """
+    """(name, K, log p(x) of the test set) of this run, and of all evaluated runs beside it on the same data."""
     curves = []
     for neighbour, other in run.comparable_runs(options, "dataset_digest"):
         if (path := neighbour.folder / "metrics.json").exists():

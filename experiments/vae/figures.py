@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from experiments.harness.plotting import ACCENT, COLOURS, FAINT, INK, plain_axes, save
+from experiments.harness.plotting import ACCENT, COLOURS, FAINT, INK, new_figure, plain_axes, save
 
 RECIPES = {"tuned": "tuned recipe, the best settings found", "handout": "handout recipe, the assignment's settings"}
 
@@ -17,9 +17,8 @@ def elbo_curves(
     curves: dict[str, tuple[list[float], list[float]]], path: Path, dataset: str, required: float | None = None
 ) -> None:
     """Validation ELBO by epoch. curves: preset to (epochs, ELBOs), the first emphasised. required: a level, or None."""
-    figure = Figure(figsize=(6.4, 4), layout="constrained")
+    figure = new_figure(6.4, 4, f"The evidence lower bound of the VAE rises with training\n{dataset}")
     axes = figure.add_subplot(xlabel="epoch", ylabel="ELBO of validation digits (nats per image)")
-    axes.set_title(f"The evidence lower bound of the VAE rises with training\n{dataset}", fontsize=11)
     for (preset, (epochs, elbos)), colour in zip(curves.items(), (ACCENT, INK)):
         axes.plot(epochs, elbos, marker="o", markersize=3, label=f"{RECIPES[preset]}: {elbos[-1]:.2f}", color=colour)
     if required is not None:
@@ -34,9 +33,9 @@ def elbo_curves(
 
 def log_likelihood(curves: list[tuple[str, list[int], list[float]]], path: Path, dataset: str) -> None:
     """log p(x) by the number of importance samples. curves: (run, K, nats), the first emphasised."""
-    figure = Figure(figsize=(6.4, 4 + 0.2 * len(curves)), layout="constrained")
+    title = f"More importance samples tighten the bound on log p(x); K = 1 is the ELBO\n{dataset}"
+    figure = new_figure(6.4, 4 + 0.2 * len(curves), title)
     axes = figure.add_subplot(xscale="log", xlabel="K, importance samples per image", ylabel="log p(x) of test digits (nats)")
-    axes.set_title(f"More importance samples tighten the bound on log p(x); K = 1 is the ELBO\n{dataset}", fontsize=11)
     for place, (name, several, nats) in enumerate(curves):
         label = f"{name}: {nats[-1]:.2f} at K = {several[-1]:,}"
         style: dict[str, Any] = dict(color=COLOURS[place % len(COLOURS)], linewidth=2 if place == 0 else 1.2)
@@ -59,8 +58,7 @@ def samples(probabilities: torch.Tensor, path: Path, dataset: str) -> None:
 
 def reconstructions(originals: torch.Tensor, probabilities: torch.Tensor, path: Path, dataset: str) -> None:
     """Validation digits above what the VAE makes of them. originals, probabilities: (n, 784), n a multiple of 10."""
-    figure = Figure(figsize=(6, 6.4), layout="constrained")
-    figure.suptitle(f"Validation digits (odd rows), their reconstructions (even rows)\nVAE trained on {dataset}", fontsize=11)
+    figure = new_figure(6, 6.4, f"Validation digits (odd rows), their reconstructions (even rows)\nVAE trained on {dataset}")
     pairs = torch.stack([originals.view(-1, 10, 784), probabilities.view(-1, 10, 784)], dim=1)
     _show(figure.add_subplot(), _grid(pairs.view(-1, 784), 10))
     save(figure, path)
@@ -72,8 +70,7 @@ def latent_walk(
     """What two latents do to one digit. probabilities: (n, n, 784), the first of `dimensions` varied downwards."""
     half_step = (values[1] - values[0]) / 2
     low, high = values[0] - half_step, values[-1] + half_step
-    figure = Figure(figsize=(6, 6.5), layout="constrained")
-    figure.suptitle(f"Two latents of one digit varied, the other 98 kept\nVAE trained on {dataset}", fontsize=11)
+    figure = new_figure(6, 6.5, f"Two latents of one digit varied, the other 98 kept\nVAE trained on {dataset}")
     axes = figure.add_subplot()
     _show(axes, _grid(probabilities.view(-1, 784), len(values)), extent=(low, high, high, low))
     axes.set_axis_on()

@@ -3,32 +3,27 @@
 import copy
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 from tqdm import tqdm
 
 import q1_samplers
+import q1_solution
 from experiments.harness import training
 from experiments.harness.data import fetch, published_or_stand_in
 from experiments.harness.main import Data
 from experiments.harness.options import Options, fraction, option, preset_option
 from experiments.harness.run import RunDirectory
 from model import VAE
-from q1_solution import (
-    elbo,
-    elbo_by_path,
-    importance_weighted_bound,
-    importance_weighted_bound_by_path,
-    log_likelihood_bernoulli_logits,
-)
+from q1_solution import elbo, log_likelihood_bernoulli_logits
 
 BOUNDS: dict[str, Callable[..., torch.Tensor]] = {  # name of --objective to the bound whose gradient training follows
     "elbo": elbo,
-    "elbo-by-path": elbo_by_path,
-    "iwae": importance_weighted_bound,
-    "iwae-by-path": importance_weighted_bound_by_path,
+    "elbo-by-path": q1_solution.elbo_by_path,
+    "iwae": q1_solution.importance_weighted_bound,
+    "iwae-by-path": q1_solution.importance_weighted_bound_by_path,
 }
 EVALUATION_SEED = 2**31  # the noise of evaluation is the same for every run, and no seed that a run can have
 
@@ -63,24 +58,13 @@ class VAEOptions(Options):
     average_decay: float = option(0.9995, "decay of the running average of the weights, 0 for none", fraction)
 
 
-HANDOUT = VAEOptions(
-    preset="handout",
-    objective="elbo",
-    learning_rate=3e-4,
-    schedule="constant",
-    elbo_samples=1,
-    beta1=0.9,
-    beta2=0.999,
-    average_decay=0.0,
-)
+ADAM = VAEOptions(preset="handout", learning_rate=3e-4, beta1=0.9, beta2=0.999, schedule="constant")
+HANDOUT = replace(ADAM, objective="elbo", elbo_samples=1, average_decay=0.0)
 PRESETS: dict[str, VAEOptions] = {"tuned": VAEOptions(), "handout": HANDOUT}
 
 
 def bound_of(model: VAE, x: torch.Tensor, eps: torch.Tensor, bound: Callable[..., torch.Tensor] = elbo) -> torch.Tensor:
-    """One of BOUNDS on log p(x) of digits x (batch, 784), by noise eps (S, batch, latent_size).
-
-    Returns (batch,), in nats.
-    """
+    """One of BOUNDS on log p(x) of x (batch, 784), by noise eps (S, batch, latent_size): (batch,), in nats."""
     x = x.flatten(1)
     z_mean, z_logvar = model.encode(x)
     return bound(lambda z: log_likelihood_bernoulli_logits(model.decode(z), x), z_mean, z_logvar, eps)
@@ -99,10 +83,7 @@ class Learner(training.Learner):
         self.optimizer = torch.optim.AdamW(self.model.parameters(), betas=betas, weight_decay=weight_decay, fused=True)
 
     def advance(self, epoch: int) -> dict[str, float]:
-        """One pass over x in a new order, each update ascending the bound of a batch.
-
-        Returns the mean of the bound over the batches, each as it was before its update, in nats.
-        """
+        """One pass over x in a new order. Returns the mean over batches of the bound before each update, in nats."""
         options, steps = self.options, math.ceil(len(self.x) / self.options.batch_size)
         total = torch.zeros((), device=self.x.device)
         batches = tqdm(q1_samplers.batches(self.x, options.batch_size), f"epoch {epoch}", steps, leave=False, disable=None)

@@ -88,25 +88,23 @@ def set_unit(classifier: DigitClassifier, images: torch.Tensor) -> None:
 def train(run: RunDirectory, blocks: q3_samplers.Blocks, options: ClassifierOptions, device: torch.device) -> None:
     """Train as `options` say, from run's checkpoint if there is one; then write classifier.pt."""
     torch.manual_seed(options.seed)
-    learner = Learner(options, blocks.train, device)
-    classifier = learner.classifier
+    learner, name = Learner(options, blocks.train, device), blocks.train.name
 
     def measure(epoch: int) -> dict[str, float]:
-        return {"accuracy": measures.accuracy(classifier, blocks.valid)}
+        return {"accuracy": measures.accuracy(learner.classifier, blocks.valid)}
 
-    training.fit(learner, run, options, device, run.resume(options), {"dataset": blocks.train.name}, measure=measure)
-    set_unit(classifier.eval(), learner.images)
-    origin = {**to_record(options), "dataset": blocks.train.name, "images": [0, len(blocks.train.images) - 1]}
+    training.fit(learner, run, options, device, run.resume(options), {"dataset": name}, measure=measure)
+    set_unit(learner.classifier.eval(), learner.images)
+    origin = {**to_record(options), "dataset": name, "images": [0, len(blocks.train.images) - 1]}
     origin["seen"] = weights.seen(blocks.train.images, [])
     del origin["data_file"]  # where it lay says nothing about the weights
-    weights.save(run.folder / weights.CLASSIFIER.name, {"classifier": classifier}, origin)
+    weights.save(run.folder / weights.CLASSIFIER.name, {"classifier": learner.classifier}, origin)
 
 
-def evaluate(run: RunDirectory, blocks: q3_samplers.Blocks, options: ClassifierOptions, device: torch.device) -> None:
+def evaluate(run: RunDirectory, blocks: q3_samplers.Blocks, _: ClassifierOptions, device: torch.device) -> None:
     """Print the accuracy of classifier.pt on what it was not trained on."""
     path = run.folder / weights.CLASSIFIER.name
-    classifier, _ = weights.load_classifier(path)
-    valid, test = (measures.accuracy(classifier, block) for block in (blocks.valid, blocks.test))
+    valid, test = (measures.accuracy(weights.load_classifier(path)[0], block) for block in (blocks.valid, blocks.test))
     print(f"accuracy on the validation block {valid:.3f}, on the test block {test:.3f}; written to {path}")
 
 

@@ -16,12 +16,10 @@ TWICE = 0.001  # share of a block that may be equal to seen images, since a data
 
 def read_photos(path: Path) -> q3_samplers.Photos:
     """An SVHN file. UserError if it is missing, damaged or of another form."""
-    if not path.is_file():
-        raise UserError(f"{path} is not there; name an SVHN .mat file by --data-file")
     try:
         return q3_samplers.svhn(path)
-    except ValueError as error:
-        raise UserError(str(error)) from error
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path} cannot be read: {error.strerror}" if isinstance(error, OSError) else str(error)) from error
 
 
 def load_blocks(options: WGANOptions) -> q3_samplers.Blocks:
@@ -63,10 +61,8 @@ def blocks_at_hand(asked: WGANOptions) -> q3_samplers.Blocks | None:
 def check_size(blocks: q3_samplers.Blocks) -> None:
     """UserError if there are too few images to train on, or to compare with."""
     if (fewest := min(len(block.images) for block in blocks)) < FEWEST:
-        raise UserError(
-            f"{blocks.train.name} has {sum(len(block.images) for block in blocks)} images, of which a tenth each is kept to "
-            f"choose by and to report on: {fewest} are fewer than {FEWEST}; name a larger --data-file"
-        )
+        name = blocks.train.name
+        raise UserError(f"the smallest block of {name} has {fewest} images, fewer than {FEWEST}; name a larger --data-file")
 
 
 def check_unseen(blocks: q3_samplers.Blocks, seen: Collection[int], network: str) -> None:

@@ -1,7 +1,9 @@
 """The answers to questions 3.1 to 3.3 for one generator: its figures and metrics.json."""
 
+import itertools
 from functools import partial
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import torch
 
@@ -9,10 +11,9 @@ import q3_samplers
 from experiments.harness import main as harness
 from experiments.harness.files import UserError
 from experiments.harness.plotting import ACCENT, INK
-from experiments.harness.run import RunDirectory
+from experiments.harness.run import RunDirectory, with_stderr
 from experiments.wgan import explore, figures, measures, weights
 from experiments.wgan.data import blocks_at_hand, check_unseen, load
-from experiments.wgan.measures import Estimate
 from experiments.wgan.options import PRESETS, WGANOptions
 from experiments.wgan.train import GENERATOR, train
 from model import DigitClassifier, Generator
@@ -27,14 +28,11 @@ def evaluate_run(run: RunDirectory, blocks: q3_samplers.Blocks, options: WGANOpt
     """Explore the run's own generator, and show how its training went, and that of runs beside it on these images."""
     if options.generator is not None:
         raise UserError(f"{run.folder} holds a run, whose figures --generator would replace; name another --run-dir")
-    path = run.folder / GENERATOR
-    if not path.exists():
-        raise UserError(f"{run.folder} has no {GENERATOR} yet; go on with train --resume, or name another --run-dir")
     logs: dict[str, list[dict]] = {}
     for neighbour, other in run.comparable_runs(options, "dataset_digest"):
         logs.setdefault(f"{other.preset} recipe, {other.generator_steps:,} steps, {other.precision}", neighbour.read_log())
     figures.training_curves(logs, run.figures / "training.png", blocks.train.name)
-    explore_generator(run, path, blocks, options, device)
+    explore_generator(run, run.folder / GENERATOR, blocks, options, device)
 
 
 def evaluate_without_run(run: RunDirectory, options: WGANOptions, device: torch.device) -> None:
@@ -51,156 +49,140 @@ def explore_generator(
     if blocks is not None:
         for network, seen in ((path, origin), (weights.CLASSIFIER, origin_of_judge)):
             check_unseen(blocks, seen.get("seen", ()), str(network))
-    generator, judge = generator.to(device, memory_format=torch.channels_last), judge.to(device)  # type: ignore[call-overload]
-    known = origin.get("dataset", "images it does not name")
-    print(f"exploring {path}, trained on {known}", flush=True)
+    trained_on = origin.get("dataset", "images it does not name")
+    print(f"exploring {path}, trained on {trained_on}", flush=True)
     metrics = {"trained_on": origin.get("dataset"), **{name: origin.get(name) for name in DESCRIBED}}
     metrics["dataset"] = blocks and blocks.test.name
-    trained_on = f"generator trained on {known}"
-    images = explore.draw(generator, options.samples)
+    layout: dict[str, Any] = {"device": device, "memory_format": torch.channels_last}
+    exploration = Exploration(run, generator.to(**layout), judge.to(device), options, f"generator trained on {trained_on}")
+    images = explore.draw(exploration.generator, options.samples)
     if not images.isfinite().all():
         raise UserError("the generator's images are not finite; name another by --generator")
-    metrics |= explore_samples(run, images, judge, blocks, trained_on)
+    metrics |= exploration.samples(images, blocks)
     if blocks is not None and origin.get("dataset_digest") == blocks.train.digest:
-        metrics |= search_memory(run, images[: 2 * len(images) // 5], judge, blocks, trained_on)
+        metrics |= exploration.memory(images[: 2 * options.samples // 5], blocks)
     elif blocks is not None:
         print("memory is not searched: the images that this generator was trained on are not at hand", flush=True)
-    metrics |= explore_directions(run, generator, judge, options.epsilon, options.samples // 5, trained_on)
-    metrics |= explore_paths(run, generator, judge, 2 * options.samples // 5, trained_on)
+    metrics |= exploration.dimensions(options.samples // 5)
+    metrics |= exploration.paths(2 * options.samples // 5)
     run.write_json("metrics.json", metrics)
     print_metrics(metrics)
     print(f"written to {run.folder}: metrics.json, figures/")
 
 
-def _named(estimates: dict[str, Estimate], of: str = "") -> dict[str, float]:
-    values = {f"{name}{of}": estimate.value for name, estimate in estimates.items()}
-    return values | {f"{name}_stderr{of}": estimate.stderr for name, estimate in estimates.items()}
+class Exploration(NamedTuple):
+    """What the answers have in common. Each method draws figures and returns what it measured for metrics.json."""
 
+    run: RunDirectory
+    generator: Generator
+    judge: DigitClassifier
+    options: WGANOptions
+    trained_on: str
 
-def explore_samples(
-    run: RunDirectory, images: torch.Tensor, judge: DigitClassifier, blocks: q3_samplers.Blocks | None, trained_on: str
-) -> dict:
-    """3.1: samples beside unseen photographs, the validation block; both measured against the test block."""
-    generated, path = measures.classify(judge, images), run.figures / "samples.png"
-    if blocks is None:
-        figures.samples(images[: 2 * SHOWN], None, path, trained_on, None)
-        return _named({"legible": measures.legible(generated)}) | {"num_images": len(images)}
-    valid, name = blocks.valid.images, f"validation block of {blocks.valid.name}"
-    shown = q3_samplers.scale(q3_samplers.spread(valid, SHOWN))
-    figures.samples(images[:SHOWN], shown, path, trained_on, name)
-    few = min(len(images) // 5, len(valid))  # of the test block: coverage is averaged over as many draws of them
-    test, labels = (q3_samplers.spread(part, few) for part in (blocks.test.images, blocks.test.labels))
-    photographs, reference = (measures.classify(judge, part) for part in (q3_samplers.spread(valid, len(images)), test))
-    shares = {
-        "generated": measures.digit_shares(generated),
-        "unseen photographs": measures.digit_shares(photographs, measures.CROPS),
-    }
-    figures.digit_shares(shares, run.figures / "digits.png", f"{trained_on}; {name}")
-    of_test = {
-        "legible_of_test_images": measures.legible(reference, measures.CROPS),
-        "classifier_accuracy": measures.mean(reference.digits.cpu() == labels, measures.CROPS),
-    }
-    return {
-        **_named(explore.compare(reference, generated)),
-        **_named(explore.compare(reference, photographs, measures.CROPS), "_of_validation_images"),
-        **_named(of_test),
-        "num_images": len(images),
-        "num_validation_images": len(photographs.features),
-        "num_test_images": few,
-    }
+    def samples(self, images: torch.Tensor, blocks: q3_samplers.Blocks | None) -> dict:
+        """3.1: samples beside unseen photographs, the validation block; both measured against the test block."""
+        generated, path = measures.classify(self.judge, images), self.run.figures / "samples.png"
+        if blocks is None:
+            figures.samples(images[: 2 * SHOWN], None, path, self.trained_on, None)
+            return with_stderr({"legible": measures.legible(generated)}) | {"num_images": len(images)}
+        valid, name = blocks.valid.images, f"validation block of {blocks.valid.name}"
+        shown = q3_samplers.scale(q3_samplers.spread(valid, SHOWN))
+        figures.samples(images[:SHOWN], shown, path, self.trained_on, name)
+        few = min(len(images) // 5, len(valid))  # of the test block: coverage is averaged over as many draws of them
+        test, labels = (q3_samplers.spread(part, few) for part in (blocks.test.images, blocks.test.labels))
+        photographs = measures.classify(self.judge, q3_samplers.spread(valid, len(images)))
+        reference, crops = measures.classify(self.judge, test), measures.CROPS
+        shares = {"generated": measures.digit_shares(generated)}
+        shares["unseen photographs"] = measures.digit_shares(photographs, crops)
+        figures.digit_shares(shares, self.run.figures / "digits.png", f"{self.trained_on}; {name}")
+        return {
+            **with_stderr(explore.compare(reference, generated)),
+            **with_stderr(explore.compare(reference, photographs, crops), "_of_validation_images"),
+            **with_stderr({"legible": measures.legible(reference, crops)}, "_of_test_images"),
+            **with_stderr({"classifier_accuracy": measures.mean(reference.digits.cpu() == labels, crops)}),
+            "num_images": len(images),
+            "num_validation_images": len(photographs.features),
+            "num_test_images": few,
+        }
 
+    def memory(self, images: torch.Tensor, blocks: q3_samplers.Blocks) -> dict:
+        """Whether generated images are nearer to training images than as many unseen photographs are: quantiles TAIL.
 
-def search_memory(
-    run: RunDirectory, images: torch.Tensor, judge: DigitClassifier, blocks: q3_samplers.Blocks, trained_on: str
-) -> dict:
-    """Whether generated images are nearer to training images than as many unseen photographs are: quantiles TAIL.
+        Distances are root mean squares, over pixels in [-1, 1] and over the judge's features. A copy that is shifted,
+        mirrored, cropped or recoloured may be far in pixels, and the features tell digits apart rather than
+        photographs, so such copies, and copied parts, would be missed.
+        """
+        photographs = torch.cat([blocks.valid.images, blocks.test.images])
+        unseen = q3_samplers.scale(q3_samplers.spread(photographs, len(images))).to(images.device)
+        x, parts = torch.cat([images[: len(unseen)], unseen]), blocks.train.images.split(2000)
+        features = measures.classify(self.judge, x).features
+        searches = {
+            "features": measures.nearest(features, (measures.classify(self.judge, part).features for part in parts)),
+            "pixels": measures.nearest(x, (q3_samplers.scale(part.to(x.device)) for part in parts)),
+        }
+        found, groups = {}, {}
+        for number, (group, name) in enumerate((("Generated", ""), ("Unseen photographs", "_of_unseen_photographs"))):
+            columns = searches["features"][0].chunk(2)[number].argsort()[:10] + number * len(unseen)
+            rows = [q3_samplers.scale(blocks.train.images[rows[columns].cpu()]) for _, rows in searches.values()]
+            groups[group] = torch.stack([x[columns].cpu(), *rows])
+            for kind, (distances, _) in searches.items():
+                tail = distances.chunk(2)[number].quantile(torch.tensor(TAIL, device=x.device))
+                found[f"nearest_by_{kind}{name}"] = tail.tolist()
+        figures.nearest(groups, self.run.figures / "nearest.png", self.trained_on)
+        return found
 
-    Distances are root mean squares, over pixels in [-1, 1] and over the judge's features. A copy that is shifted,
-    mirrored, cropped or recoloured may be far in pixels, and the features tell digits apart rather than photographs, so
-    such copies, and copied parts, would be missed.
-    """
-    photographs = torch.cat([blocks.valid.images, blocks.test.images])
-    both = [images[: len(photographs)], q3_samplers.scale(q3_samplers.spread(photographs, len(images))).to(images.device)]
-    x, parts = torch.cat(both), blocks.train.images.split(2000)
-    features = measures.classify(judge, x).features
-    searches = {
-        "features": measures.nearest(features, (measures.classify(judge, part).features for part in parts)),
-        "pixels": measures.nearest(x, (q3_samplers.scale(part.to(x.device)) for part in parts)),
-    }
-    found, groups = {}, {}
-    for number, (group, name) in enumerate((("Generated", ""), ("Unseen photographs", "_of_unseen_photographs"))):
-        columns = searches["features"][0].chunk(2)[number].argsort()[:10] + number * len(both[0])
-        rows = [q3_samplers.scale(blocks.train.images[rows[columns].cpu()]) for _, rows in searches.values()]
-        groups[group] = torch.stack([x[columns].cpu(), *rows])
-        for kind, (distances, _) in searches.items():
-            tail = distances.chunk(2)[number].quantile(torch.tensor(TAIL, device=x.device))
-            found[f"nearest_by_{kind}{name}"] = tail.tolist()
-    figures.nearest(groups, run.figures / "nearest.png", trained_on)
-    return found
+    def dimensions(self, n: int) -> dict:
+        """3.2: what latent dimensions change, and what singular directions of the first layer change, at n latents."""
+        generator, judge, epsilon = self.generator, self.judge, self.options.epsilon
+        z, steps = explore.latents(generator, n), torch.arange(-3, 4) * 4 / 3
+        axes, singular = torch.eye(generator.z_dim), explore.directions(generator)
+        of_axes = explore.effects(generator, judge, z, perturb(z, epsilon))
+        of_singular = explore.effects(generator, judge, z, z + epsilon * singular.unsqueeze(1))
+        strongest, first = of_axes.digit.topk(min(4, len(axes))).indices.tolist(), [*range(min(10, len(singular)))]
+        at = explore.typical(generator, judge, z)
+        for name, title, symbol, moves, which, found in (
+            ("perturbations", "The latent dimensions that change the digit most", "z", axes, strongest, of_axes),
+            ("directions", "The first singular directions", "u", singular, first, of_singular),
+        ):
+            images = explore.walk(generator, at, moves[which], steps)
+            digits = measures.classify(judge, images.flatten(0, 2)).digits.view(images.shape[:3]).tolist()
+            labels = [f"${symbol}_{{{i}}}$\ndigit {found.digit[i]:.2f}\ncolour {found.colour[i]:.2f}" for i in which]
+            path = self.run.figures / f"{name}.png"
+            figures.walks(images, digits, labels, steps.tolist(), path, f"{title}, moved\n{self.trained_on}")
+        legend = {"latent dimensions": ("z", INK, of_axes), "singular directions": ("u", ACCENT, of_singular)}
+        figures.effects(legend, epsilon, self.run.figures / "effects.png", self.trained_on)
+        both = {"dimension": of_axes, "direction": of_singular}
+        effects = {f"{kind}_{name}": part.tolist() for kind, all in both.items() for name, part in all._asdict().items()}
+        return {"epsilon": epsilon, "num_latents": n, **effects}
 
-
-def explore_directions(
-    run: RunDirectory, generator: Generator, judge: DigitClassifier, epsilon: float, n: int, trained_on: str
-) -> dict:
-    """3.2: what latent dimensions change, and what the singular directions of the generator's first layer change."""
-    z, steps = explore.latents(generator, n), torch.linspace(-4, 4, 7)
-    singular, axes = explore.directions(generator), torch.eye(generator.z_dim)
-    of_axes = explore.effects(generator, judge, z, perturb(z, epsilon))
-    of_singular = explore.effects(generator, judge, z, z + epsilon * singular.unsqueeze(1))
-    strongest = of_axes.digit.topk(min(4, len(axes))).indices.tolist()
-    at = explore.typical(generator, judge, z)
-    for name, title, symbol, moves, which, found in (
-        ("perturbations", "The latent dimensions that change the digit most", "z", axes, strongest, of_axes),
-        ("directions", "The first singular directions", "u", singular, [*range(min(8, len(singular)))], of_singular),
-    ):
-        walk = explore.walk(generator, judge, at, moves[which], steps)
-        labels = [f"${symbol}_{{{i}}}$\ndigit {found.digit[i]:.2f}\ncolour {found.colour[i]:.2f}" for i in which]
-        figures.walks(walk, labels, steps.tolist(), run.figures / f"{name}.png", f"{title}, moved\n{trained_on}")
-    legend = {"latent dimensions": ("z", INK, of_axes), "singular directions": ("u", ACCENT, of_singular)}
-    figures.effects(legend, epsilon, run.figures / "effects.png", trained_on)
-    both = {"dimension": of_axes, "direction": of_singular}
-    effects = {f"{kind}_{name}": part.tolist() for kind, found in both.items() for name, part in found._asdict().items()}
-    return {"epsilon": epsilon, "num_latents": n, **effects}
-
-
-def explore_paths(run: RunDirectory, generator: Generator, judge: DigitClassifier, pairs: int, trained_on: str) -> dict:
-    """3.3: the same pairs of images joined in three ways, and what each way costs in legibility."""
-    alpha = torch.linspace(0, 1, 11)
-    along = explore.along_paths(generator, judge, alpha, pairs, shown=5)
-    figures.interpolation(along.images, alpha.tolist(), run.figures / "interpolation.png", trained_on)
-    path = run.figures / "interpolation_legible.png"
-    figures.along_paths(along, alpha.tolist(), generator.z_dim, path, trained_on)
-    shares = {f"legible_along_{name}": zip(*estimates) for name, estimates in along.legible.items()}
-    return {
-        "alpha": alpha.tolist(),
-        "num_pairs": pairs,
-        **{f"{name}{of}": values for name, pair in shares.items() for of, values in zip(("", "_stderr"), pair)},
-        **_named({f"agreeing_half_way_{name}": estimate for name, estimate in along.agreeing.items()}),
-        **{f"midpoint_norm_{name}": lengths[5].mean().item() for name, lengths in along.lengths.items()},
-    }
+    def paths(self, pairs: int) -> dict:
+        """3.3: the same pairs of images joined in three ways, and what each way costs in legibility."""
+        alpha, folder = torch.linspace(0, 1, 11), self.run.figures
+        along = explore.along_paths(self.generator, self.judge, alpha, pairs, shown=5)
+        figures.interpolation(along.images, alpha.tolist(), folder / "interpolation.png", self.trained_on)
+        path = folder / "interpolation_legible.png"
+        figures.along_paths(along, alpha.tolist(), self.generator.z_dim, path, self.trained_on)
+        shares = {f"legible_along_{name}": zip(*estimates) for name, estimates in along.legible.items()}
+        return {
+            "alpha": alpha.tolist(),
+            "num_pairs": pairs,
+            **{f"{name}{of}": values for name, pair in shares.items() for of, values in zip(("", "_stderr"), pair)},
+            **{f"midpoint_norm_{name}": lengths[5].mean().item() for name, lengths in along.lengths.items()},
+        }
 
 
 def print_metrics(metrics: dict) -> None:
     """Print what was measured, standard errors in brackets."""
-    names = {"legible": "legible share", "kernel_distance": "KID (x 1000)", "coverage": "coverage"}
     if metrics["dataset"]:
-        print(f"against the test block of {metrics['dataset']}; beside it unseen photographs, the validation block:")
-    for key, name in names.items():
+        accuracy = f"whose digits the judge classifier names with an accuracy of {metrics['classifier_accuracy']:.3f}"
+        print(f"against the test block of {metrics['dataset']}, {accuracy}; in the second column unseen photographs:")
+    for key, name in (("legible", "legible share"), ("kernel_distance", "KID (x 1000)"), ("coverage", "coverage")):
         ofs = [of for of in ("", "_of_validation_images") if f"{key}{of}" in metrics]
-        shown = [f"{metrics[key + of]:8.3f} ({metrics[f'{key}_stderr{of}']:.3f})" for of in ofs]
-        if shown:
-            print(f"  {name:14s}", *shown)
-    if metrics["dataset"]:
-        print(f"  the judge classifier names {100 * metrics['classifier_accuracy']:.1f}% of the test block right")
-    for kind in ("pixels", "features") if "nearest_by_pixels" in metrics else ():
-        tails = (metrics[f"nearest_by_{kind}{of}"] for of in ("", "_of_unseen_photographs"))
-        shown = ["/".join(f"{value:.3f}" for value in tail) for tail in tails]
-        print(f"  nearest training image by {kind}, least/0.1%/1%: {shown[0]}   unseen photographs {shown[1]}")
-    for kind in ("dimension", "direction"):
-        for effect in ("digit", "colour"):
-            values = torch.tensor(metrics[f"{kind}_{effect}"])
-            best = ", ".join(f"{i} ({values[i]:.2f})" for i in values.topk(min(4, len(values))).indices.tolist())
-            print(f"{kind}s that change the {effect} most: {best}")
+        print(f"  {name:14s}", *(f"{metrics[key + of]:8.3f} ({metrics[f'{key}_stderr{of}']:.3f})" for of in ofs))
+    for kind, effect in itertools.product(("dimension", "direction"), ("digit", "colour")):
+        values = torch.tensor(metrics[f"{kind}_{effect}"])
+        best = ", ".join(f"{i} ({values[i]:.2f})" for i in values.topk(min(4, len(values))).indices.tolist())
+        print(f"{kind}s that change the {effect} most: {best}")
     half_way = ", ".join(f"{name} {metrics[f'legible_along_{name}'][5]:.3f}" for name in explore.PATHS)
     print(f"legible half way between two images: {half_way}")
 

@@ -1,6 +1,6 @@
 """What question 3 can be asked for, and its two presets."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import q3_samplers
@@ -49,18 +49,7 @@ class WGANOptions(Options):
     guide: bool = option(True, "train a second critic on features of a digit classifier, which was trained with labels")
 
 
-HANDOUT = WGANOptions(
-    preset="handout",
-    generator_steps=50_000,
-    critic_updates=5,
-    batch_size=64,
-    learning_rate=1e-4,
-    critic_learning_rate=1e-4,
-    schedule="constant",
-    average_decay=0.0,
-    augment=False,
-    whiten=False,
-    lazy_penalty=False,
-    guide=False,
-)
+PLAIN = WGANOptions(preset="handout", average_decay=0.0, augment=False, whiten=False, lazy_penalty=False, guide=False)
+RATES = replace(PLAIN, learning_rate=1e-4, critic_learning_rate=1e-4, schedule="constant")
+HANDOUT = replace(RATES, generator_steps=50_000, critic_updates=5, batch_size=64)
 PRESETS = {"tuned": WGANOptions(), "handout": HANDOUT}

@@ -22,11 +22,7 @@ STROKES = (
 
 
 def stand_in(size: int = 4000, seed: int = 0) -> Photos:
-    """`size` synthetic house numbers, the same bytes at every call with the same seed. Not SVHN.
-
-    Each is a digit turned, slanted, shifted and scaled, with cut-off neighbours at both edges, in two random colours
-    under a slope of light, with noise.
-    """
+    """Synthetic house numbers: digits turned, slanted, shifted and scaled, with neighbours, in two random colours."""
     generator = torch.Generator().manual_seed(seed)
 
     def uniform(low: float, high: float, channels: int = 1) -> torch.Tensor:

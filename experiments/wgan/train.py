@@ -10,7 +10,7 @@ import torch
 import q3_samplers
 from experiments.harness import training
 from experiments.harness.options import to_record
-from experiments.harness.run import RunDirectory
+from experiments.harness.run import RunDirectory, with_stderr
 from experiments.wgan import explore, figures, measures, weights
 from experiments.wgan.data import check_unseen
 from experiments.wgan.options import WGANOptions
@@ -44,11 +44,10 @@ class Learner(training.Learner):
         self.average = copy.deepcopy(self.generator) if options.average_decay else self.generator
         self.generator_optimizer, self.critic_optimizer = self.adam(self.generator), self.adam(self.critic)
         self.parts = ["generator", "critic", "average", "generator_optimizer", "critic_optimizer"]
-        self.whitened = Whitened(q3_samplers.scale(q3_samplers.spread(images, VIEW_IMAGES))) if options.whiten else None
+        view_images = q3_samplers.scale(q3_samplers.spread(images, VIEW_IMAGES))
+        self.whitened = Whitened(view_images) if options.whiten else None
         if options.guide:
-            self.digit_view = DigitView(
-                weights.load_guide().to(device), q3_samplers.scale(q3_samplers.spread(images, VIEW_IMAGES))
-            )
+            self.digit_view = DigitView(weights.load_classifier(weights.GUIDE, seed=1)[0].to(device), view_images)
             self.digit_critic = ImageCritic(options.h_dim).to(**layout)
             self.digit_critic_optimizer = self.adam(self.digit_critic)
             self.parts += ["digit_view", "digit_critic", "digit_critic_optimizer"]
@@ -115,10 +114,7 @@ class Learner(training.Learner):
         return measured
 
     def update_critics(self, x: torch.Tensor, z: torch.Tensor, lipschitz_weight: float) -> list[CriticLoss]:
-        """One update of each critic by Adam, down its loss on images x and g(z). Returns the losses.
-
-        The penalty holds a critic to slope 1 between what it receives: its view of x and g(z), augmented independently.
-        """
+        """One update of each critic by Adam, down its loss between its views of x and of g(z). Returns the losses."""
         with torch.no_grad():
             x, y = self.augmented(x), self.augmented(self.output(self.generator, z))
         losses = []
@@ -144,33 +140,21 @@ class Learner(training.Learner):
 def train(run: RunDirectory, blocks: q3_samplers.Blocks, options: WGANOptions, device: torch.device) -> None:
     """Train as `options` say, from run's checkpoint if it holds one; with a checkpoint, samples and measures of it."""
     torch.manual_seed(options.seed)
-    learner = Learner(options, blocks.train.images.to(device))
-    monitor = Monitor(run, learner, blocks, 2 * options.samples // 5)
-    state = run.resume(options)
+    learner, name, state = Learner(options, blocks.train.images.to(device)), blocks.train.name, run.resume(options)
     seen = (state or {}).get("seen") or weights.seen(blocks.train.images, [weights.GUIDE] if options.guide else [])
     for network, images in (("what is to be trained", seen), (str(weights.CLASSIFIER), weights.seen_by(weights.CLASSIFIER))):
         check_unseen(blocks, images, network)
 
     def save_generator(step: int, seconds: float) -> None:
-        name = blocks.train.name
         origin = {**to_record(options), "dataset": name, "generator_step": step, "train_seconds": round(seconds, 1)}
         origin |= {"images": [0, len(blocks.train.images) - 1], "seen": seen}
         del origin["data_file"]  # where it lay says nothing about the weights
         weights.save(run.folder / GENERATOR, {"generator": learner.average}, origin)
 
-    training.fit(
-        learner,
-        run,
-        options,
-        device,
-        state=state,
-        label={"dataset": blocks.train.name},
-        kept={"seen": seen},
-        log_every=options.log_every,
-        checkpoint_minutes=options.checkpoint_minutes,
-        measure=monitor.measure,
-        export=save_generator,
-    )
+    measure = Monitor(run, learner, blocks, 2 * options.samples // 5).measure
+    often = {"log_every": options.log_every, "checkpoint_minutes": options.checkpoint_minutes}
+    hooks: dict[str, Any] = {"measure": measure, "export": save_generator, **often}
+    training.fit(learner, run, options, device, state, {"dataset": name}, {"seen": seen}, **hooks)
 
 
 class Monitor:
@@ -188,19 +172,11 @@ class Monitor:
         """Legible share and KID of samples, and the critic's overfitting score: see overfitting_score."""
         images = explore.draw(self.learner.average, self.samples)
         figures.image_grid(images[:49], self.run.figures / f"samples_{step:06d}.png")
-        drawn = measures.classify(self.judge, images)
-        distance = measures.kernel_distance(self.real_features, drawn.features)
-        critic = self.learner.critic
+        generated = measures.classify(self.judge, images)
+        distance = measures.kernel_distance(self.real_features, generated.features)
         views = [self.learner.critic_view(part) for part in (self.seen, self.real, images[: len(self.real)])]
-        estimates = {
-            "legible": measures.legible(drawn),
-            "kernel_distance": distance,
-            "overfitting": overfitting_score(*(critic(part) for part in views)),
-        }
-        return {
-            **{name: estimate.value for name, estimate in estimates.items()},
-            **{f"{name}_stderr": estimate.stderr for name, estimate in estimates.items()},
-        }
+        score = overfitting_score(*(self.learner.critic(part) for part in views))
+        return with_stderr({"legible": measures.legible(generated), "kernel_distance": distance, "overfitting": score})
 
 
 def overfitting_score(train: torch.Tensor, valid: torch.Tensor, fake: torch.Tensor) -> measures.Estimate:

@@ -148,10 +148,7 @@ class Channel(torch.nn.Module):
 
 
 def principal_channels(h: torch.Tensor, count: int) -> torch.Tensor:
-    """The first `count` columns of V above, largest first: (c, count), from centred features h (n, c).
-
-    The same on every machine but for rounding: an eigenvector's largest entry is positive.
-    """
+    """The first `count` columns of V, (c, count), from centred h (n, c); the largest entry of each is positive."""
     exact = h.double().cpu()
     values, vectors = (part.flip(-1)[..., :count] for part in torch.linalg.eigh(exact.T @ exact / len(h)))
     sizes = values.clamp_min(0).sqrt()

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from experiments.harness.files import UserError, load_plain, restore, user_error_if_unreadable, write_atomically
+from experiments.harness.files import load_plain, restore, user_error_if_unreadable, write_atomically
 from model import DigitClassifier, Generator
 from q3_samplers import fingerprints
 
@@ -20,17 +20,13 @@ GUIDE = PRETRAINED / "guide.pt"  # of the same kind; the second critic receives 
 
 def save(path: Path, networks: Mapping[str, nn.Module], origin: dict) -> None:
     """Write {name: state dict of the network of that name, "origin": origin}, 16 bits per number: half the size."""
+    content: dict[str, Any] = {"origin": origin}
+    for name, network in networks.items():
+        state = {key: tensor.cpu().contiguous() for key, tensor in network.state_dict().items()}
+        content[name] = {key: tensor.half() if tensor.is_floating_point() else tensor for key, tensor in state.items()}
     buffer = io.BytesIO()
-    states = {name: _halved(network.state_dict()) for name, network in networks.items()}
-    torch.save({**states, "origin": origin}, buffer)
+    torch.save(content, buffer)
     write_atomically(path, buffer.getvalue())
-
-
-def _halved(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    return {
-        name: tensor.to("cpu", torch.float16 if tensor.is_floating_point() else None).contiguous()
-        for name, tensor in state.items()
-    }
 
 
 def seen_by(path: Path) -> list[int]:
@@ -45,10 +41,9 @@ def seen(images: torch.Tensor, others: Iterable[Path | None]) -> list[int]:
 
 
 def load_generator(path: Path) -> tuple[Generator, dict]:
-    """A generator and its origin, from a file of `save` or a bare state dict such as the handout's class makes.
+    """A generator of the sizes in the file, and its origin; a bare state dict of the handout's class will do.
 
-    The sizes are those of the tensors. UserError if the file is missing, damaged or something else; no code in it is
-    executed.
+    UserError if the file is missing, damaged or something else. No code in it is executed.
     """
     remedy = "name the weights of a generator by --generator"
     content = load_plain(path, remedy)
@@ -71,11 +66,3 @@ def load_classifier(path: Path = CLASSIFIER, seed: int = 0) -> tuple[DigitClassi
         origin = content["origin"]
     layout: dict[str, Any] = {"memory_format": torch.channels_last}
     return classifier.to(**layout).eval(), origin
-
-
-def load_guide() -> DigitClassifier:
-    """The guide classifier. UserError if it is the judge, which would then measure what was trained to please it."""
-    guide, judge = load_classifier(GUIDE, seed=1)[0], load_classifier()[0]
-    if torch.equal(guide.digit.weight, judge.digit.weight):
-        raise UserError(f"{GUIDE} is the judge classifier; python -m experiments.wgan.classifier --seed 1 makes another")
-    return guide

@@ -283,6 +283,15 @@ def test_gradient_norm_of_a_linear_critic_is_its_slope():
     )
 
 
+WEIGHT = torch.ones((), requires_grad=True)
+
+
+@pytest.mark.parametrize("critic", [lambda x: torch.ones(len(x)), lambda x: WEIGHT.expand(len(x)), lambda x: 0 * x[:, 0]])
+def test_a_critic_that_ignores_its_input_has_slope_0(critic):
+    assert gradient_norm(randn(4, 2), randn(4, 2, seed=1), critic).tolist() == [0] * 4
+    assert lp_reg(randn(4, 2), randn(4, 2, seed=1), critic) == 0
+
+
 def test_file_works_alone():
     tree = ast.parse(Path(q2_solution.__file__).read_text())
     imports = [node for node in tree.body if isinstance(node, (ast.Import, ast.ImportFrom))]

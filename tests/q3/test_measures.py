@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from experiments.wgan import measures, weights
-from experiments.wgan.measures import Seen, coverage, kernel_distance, laplacian_pyramid, legible, patches, sliced_wasserstein
+from experiments import measures, weights
+from experiments.measures import Classified, coverage, kernel_distance, legible
 from q3_samplers import scale, stand_in
 
 
@@ -13,89 +13,33 @@ def images():
     return scale(stand_in(600).images)
 
 
-def mean(real, fake):
-    return sum(sliced_wasserstein(real, fake)) / len(measures.SCALES)
-
-
-def test_equal_sets_are_at_distance_0_in_any_order(images):
-    assert sliced_wasserstein(images, images) == [0.0, 0.0, 0.0]
-
-
-def test_floor_is_far_below_what_is_wrong(images):
-    """Two halves of one set differ by chance alone; blur, noise, another brightness or contrast stand out from that."""
-    real, other = images[:300], images[300:]
-    floor = mean(real, other)
-    blurred = torch.nn.functional.avg_pool2d(other, 3, 1, 1)
-    assert 0 < floor < 120
-    for worse in (blurred, other + 0.5, 0.5 * other, other + 0.2 * torch.randn_like(other), other[:1].expand_as(other)):
-        assert mean(real, worse) > 1.5 * floor
-
-
-def test_distance_grows_with_the_fault(images):
-    for fault in (lambda x, s: x + 0.2 * s, lambda x, s: torch.lerp(x, torch.nn.functional.avg_pool2d(x, 3, 1, 1), s / 3)):
-        distances = [mean(images, fault(images, s)) for s in (0, 1, 2, 3)]
-        assert distances == sorted(distances)
-        assert distances[1] > 0
-
-
-def test_repeats_spread_less_than_what_they_measure(images):
-    real, other = images[:300], images[300:] + 0.3
-    values = torch.tensor([sum(sliced_wasserstein(real, other, seed)) for seed in range(4)])
-    assert 0 < values.std() < 0.1 * values.mean()
-
-
-def test_constant_shift_at_the_coarsest_scale_is_exact():
-    """A shift of every patch by the same vector moves each projection by a constant, whose size is W1 exactly."""
-    real = torch.randn(50, 3, 32, 32, generator=torch.Generator().manual_seed(0))
-    measured = sliced_wasserstein(real, real + 0.25)[-1]
-    coarse = laplacian_pyramid(real)[-1]
-    shift = (0.25 / coarse.std((0, 2, 3))).repeat_interleave(measures.PATCH**2)
-    generator = torch.Generator().manual_seed(0)
-    for x in laplacian_pyramid(real):  # the draws that precede the last directions
-        torch.randint(x.shape[-1] - measures.PATCH + 1, (2, 50, measures.PATCHES), generator=generator)
-        directions = torch.randn(3 * measures.PATCH**2, measures.DIRECTIONS, generator=generator)
-    expected = 1000 * (shift @ torch.nn.functional.normalize(directions, dim=0)).abs().mean()
-    assert measured == pytest.approx(expected.item(), rel=1e-4)
-
-
-def test_patches_are_cut_where_they_should_be():
-    images = torch.arange(2 * 3 * 10 * 10.0).view(2, 3, 10, 10)
-    corners = torch.tensor([[[0, 3], [1, 2]], [[2, 0], [3, 1]]])  # rows, columns
-    found = patches(images, corners).view(2, 2, 3, 7, 7)
-    for n in range(2):
-        for k in range(2):
-            row, column = corners[:, n, k]
-            assert torch.equal(found[n, k], images[n, :, row : row + 7, column : column + 7])
-
-
-def test_patches_reach_the_last_row_and_column_and_are_the_same_ones_in_both_sets(monkeypatch):
-    seen = []
-    monkeypatch.setattr(measures, "patches", lambda images, corners: seen.append((images, corners)) or patches(images, corners))
-    x = torch.randn(50, 3, 32, 32, generator=torch.Generator().manual_seed(0))
-    sliced_wasserstein(x, x + 1)
-    assert [images.shape[-1] for images, _ in seen] == [32, 32, 16, 16, 8, 8]
-    for (images, corners), (_, again) in zip(seen[::2], seen[1::2]):
-        assert torch.equal(corners, again)
-        assert (corners.amin((1, 2)) == 0).all()
-        assert (corners.amax((1, 2)) + measures.PATCH == images.shape[-1]).all()
-
-
-def test_sets_of_different_size_are_refused(images):
-    with pytest.raises(ValueError, match=r"real has shape \(600, .* but fake has shape \(599,"):
-        sliced_wasserstein(images, images[:-1])
-
-
-# Through the eyes of a classifier
-
-
 def test_legible_is_the_share_of_the_confident():
     probabilities = torch.full((100, 10), 0.01)
     probabilities[:30, 3], probabilities[30:, 4] = 0.91, 0.9  # exactly 0.9 is not more than 0.9
-    value, stderr = legible(Seen(torch.zeros(100, 2), probabilities))
+    value, stderr = legible(Classified(torch.zeros(100, 2), probabilities))
     assert value == pytest.approx(0.3)
-    assert stderr == pytest.approx((0.3 * 0.7 / 100) ** 0.5)
-    shares = measures.digit_shares(Seen(torch.zeros(100, 2), probabilities))
-    assert shares == pytest.approx([0, 0, 0, 0.3, 0.7, 0, 0, 0, 0, 0])
+    assert stderr == pytest.approx((0.3 * 0.7 / 99) ** 0.5)
+    shares = measures.digit_shares(Classified(torch.zeros(100, 2), probabilities))
+    assert [share for share, _ in shares] == pytest.approx([0, 0, 0, 0.3, 0.7, 0, 0, 0, 0, 0])
+    assert [error for _, error in shares] == pytest.approx([0, 0, 0, stderr, stderr, 0, 0, 0, 0, 0])
+
+
+def neighbours(seed, n=500, crops=3):
+    """Values of n images, of which successive ones are crops of one photograph."""
+    return torch.randn(n // crops + 1, generator=torch.Generator().manual_seed(seed)).repeat_interleave(crops)[:n]
+
+
+def error_over_spread(estimates):
+    """The mean standard error that was given, over the standard deviation of the values: 1 where it is right."""
+    values, errors = (torch.tensor(part) for part in zip(*estimates))
+    return (errors.mean() / values.std()).item()
+
+
+def test_error_of_neighbours_is_that_of_blocks():
+    """200 values know their standard deviation to 5%; blocks of 10 cut through one photograph in three."""
+    assert 0.8 < error_over_spread([measures.mean(neighbours(seed), 10) for seed in range(200)]) < 1.15
+    assert error_over_spread([measures.mean(neighbours(seed)) for seed in range(200)]) < 0.7  # taken for independent
+    assert measures.mean(torch.tensor([1.0, 3, 5, 7, 100]), 2) == pytest.approx((23.2, 2 * 2**0.5 / 2**0.5))
 
 
 def gaussian_features(shift, n, seed, d=8):
@@ -148,18 +92,56 @@ def test_coverage_finds_what_is_missing():
     assert coverage(real, gaussian_features(0, 1500, 1)) == same
 
 
+def coverage_of_independent_images(real, fake):
+    """As coverage, with the standard error of a mean over real images: as if they shared neither radii nor draws."""
+    radius = torch.cdist(real, real).topk(6, largest=False).values[:, -1]
+    covered = torch.stack([torch.cdist(real, part).amin(1) < radius for part in fake.split(len(real))]).float().mean(0)
+    return measures.Estimate(covered.mean().item(), (covered.std() / len(real) ** 0.5).item())
+
+
+def test_error_of_coverage_is_its_spread_over_replicates():
+    """60 values know their standard deviation to 9%."""
+    sets = [(gaussian_features(0, 150, s), gaussian_features(0.4, 750, 1000 + s)) for s in range(60)]
+    assert 0.75 < error_over_spread([coverage(*pair) for pair in sets]) < 1.35
+    assert error_over_spread([coverage_of_independent_images(*pair) for pair in sets]) < 0.75
+    assert coverage_of_independent_images(*sets[0]).value == pytest.approx(coverage(*sets[0]).value)
+
+
 def test_coverage_does_not_grow_with_the_number_of_images():
     real = gaussian_features(0, 300, 0)
     few, many = (coverage(real, gaussian_features(0.5, n, 1)) for n in (300, 3000))
     assert few.value == pytest.approx(many.value, abs=4 * few.stderr)
 
 
-def test_nearest_is_the_image_itself_if_it_was_learnt_by_heart(images):
-    distances, rows = measures.nearest(images[:5], images[2:])
-    assert rows[2:].tolist() == [0, 1, 2]
-    assert distances[2:].max() < 1e-3 < distances[:2].min()
-    white = torch.ones(1, 3, 32, 32)
-    assert measures.nearest(white, white - 0.5)[0].item() == pytest.approx(0.5)
+def check_nearest(nearest):
+    x, y = (torch.randn(n, 2, 3, generator=torch.Generator().manual_seed(n)) for n in (4, 9))
+    everything = ((x.unsqueeze(1) - y) ** 2).mean((2, 3)).sqrt()  # pair by pair
+    distances, rows = nearest(x, y.split(4))
+    torch.testing.assert_close(distances, everything.amin(1))
+    assert rows.tolist() == everything.argmin(1).tolist()
+
+
+def test_nearest_is_the_nearest_of_all_parts():
+    check_nearest(measures.nearest)
+
+
+def rows_of_parts(x, parts):
+    found = [measures.nearest(x, [part]) for part in parts]
+    distances = torch.stack([distance for distance, _ in found])
+    return distances.amin(0), torch.stack([rows for _, rows in found]).gather(0, distances.argmin(0)[None])[0]
+
+
+WRONG_NEAREST = {
+    "in the last part": lambda x, parts: measures.nearest(x, [parts[-1]]),
+    "rows counted in their part": rows_of_parts,
+    "a sum, not a mean": lambda x, parts: (measures.nearest(x, parts)[0] * 6**0.5, measures.nearest(x, parts)[1]),
+}
+
+
+@pytest.mark.parametrize("wrong", WRONG_NEAREST.values(), ids=WRONG_NEAREST)
+def test_wrong_searches_are_rejected(wrong):
+    with pytest.raises(AssertionError):
+        check_nearest(wrong)
 
 
 def test_bundled_classifier_reads_digits_it_has_never_seen(images):
@@ -168,9 +150,9 @@ def test_bundled_classifier_reads_digits_it_has_never_seen(images):
     photos = stand_in(600)
     assert measures.accuracy(classifier, photos) > 0.7
     assert origin["dataset"].startswith("SVHN")
-    seen, alone = measures.look(classifier, images), measures.look(classifier, images[3:4])
+    seen, alone = measures.classify(classifier, images), measures.classify(classifier, images[3:4])
     torch.testing.assert_close(seen.features[3:4], alone.features, rtol=1e-3, atol=1e-4)
     noise = 0.3 * torch.randn(200, 3, 32, 32, generator=torch.Generator().manual_seed(0))
-    assert legible(measures.look(classifier, noise)).value < legible(seen).value / 2
+    assert legible(measures.classify(classifier, noise)).value < legible(seen).value / 2
     assert sum(p.numel() for p in classifier.parameters()) * 2 < 600_000
-    assert weights.CLASSIFIER.stat().st_size < 600_000
+    assert weights.CLASSIFIER.stat().st_size < 700_000

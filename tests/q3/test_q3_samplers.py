@@ -42,9 +42,34 @@ def test_blocks_are_contiguous_and_share_no_image():
     assert torch.equal(torch.cat([block.images for block in blocks]), photos.images)
     assert torch.equal(torch.cat([block.labels for block in blocks]), photos.labels)
     assert len({block.digest for block in blocks}) == 3
-    published = q3_samplers.in_blocks(photos, photos._replace(name="test file"))
-    assert [len(block.images) for block in published] == [185, 20, 205]
-    assert published.test.name == "test file"
+
+
+def test_beside_a_test_file_its_images_from_10000_on_are_the_test(monkeypatch):
+    photos = q3_samplers.stand_in(205)
+    numbers = torch.arange(10_300)
+    images = torch.stack([numbers // 256, numbers % 256], 1).byte().view(-1, 2, 1, 1)  # each another one
+    blocks = q3_samplers.in_blocks(photos, q3_samplers.Photos("test file", "", images, numbers))
+    assert [len(block.images) for block in blocks] == [185, 20, 300]
+    assert (blocks.test.name, blocks.test.labels[0]) == ("test file", 10_000)
+    assert torch.equal(blocks.test.images, images[10_000:])
+    assert blocks.valid.labels.tolist() == photos.labels[185:].tolist()
+
+
+def test_every_image_has_a_fingerprint_of_its_own_wherever_it_stands():
+    images = q3_samplers.stand_in(300).images
+    marks = q3_samplers.fingerprints(images)
+    assert len(set(marks)) == 300 and max(marks) < 2**48
+    assert q3_samplers.fingerprints(images.flip(0)[:100].clone()) == marks[::-1][:100]
+    darker = images.clone()
+    darker[:, 2, 31, 31] ^= 1
+    assert not set(marks) & set(q3_samplers.fingerprints(darker))
+
+
+def test_digest_is_that_of_all_bytes(arrays, mat):
+    photos = q3_samplers.svhn(mat)
+    digits = (arrays["y"].astype(np.int64).ravel() % 10).tobytes()
+    content = np.ascontiguousarray(arrays["X"].transpose(3, 2, 0, 1)).tobytes() + digits
+    assert photos.digest == hashlib.sha256(content).hexdigest()
 
 
 def test_spread_is_even_and_takes_no_more_than_there_are():
@@ -196,20 +221,28 @@ def test_truncation_anywhere_is_refused(mat):
 
 
 FOREIGN = {
-    "other keys": lambda a: {"images": a["X"], "labels": a["y"]},
-    "no digits": lambda a: {"X": a["X"]},
-    "another type": lambda a: {**a, "X": a["X"].astype(float)},
-    "another size": lambda a: {**a, "X": a["X"][:28, :28]},
-    "fewer digits than images": lambda a: {**a, "y": a["y"][:-1]},
-    "digits out of range": lambda a: {**a, "y": a["y"] - 1},
-    "text": lambda a: {**a, "y": "0123"},
+    "other keys": (lambda a: {"images": a["X"], "labels": a["y"]}, r"holds images uint8 \(32, 32, 3, 20\), labels uint8"),
+    "no digits": (lambda a: {"X": a["X"]}, r"holds X uint8 \(32, 32, 3, 20\)$"),
+    "nothing": (lambda a: {}, "holds nothing"),
+    "another type": (lambda a: {**a, "X": a["X"].astype(float)}, "holds X double"),
+    "another size": (lambda a: {**a, "X": a["X"][:28, :28]}, r"holds X uint8 \(28, 28, 3, 20\)"),
+    "fewer digits than images": (lambda a: {**a, "y": a["y"][:-1]}, r"y uint8 \(19, 1\)"),
+    "digits from 0 to 9": (lambda a: {**a, "y": a["y"] % 10}, r"from 1 to 10 \(10 for the digit 0\), but .* from 0 to 9$"),
+    "text": (lambda a: {**a, "y": "0123"}, "y char"),
 }
 
 
-@pytest.mark.parametrize("foreign", FOREIGN.values(), ids=FOREIGN)
-def test_files_of_another_form_are_refused(tmp_path, arrays, foreign):
+@pytest.mark.parametrize(("foreign", "message"), FOREIGN.values(), ids=FOREIGN)
+def test_files_of_another_form_are_refused_for_what_they_hold(tmp_path, arrays, foreign, message):
     scipy.io.savemat(tmp_path / "some.mat", foreign(arrays))
-    with pytest.raises(ValueError, match="is not of SVHN's form"):
+    with pytest.raises(ValueError, match=f"is not of SVHN's form, .*{message}"):
+        q3_samplers.svhn(tmp_path / "some.mat")
+
+
+def test_a_file_of_version_7_3_is_to_be_saved_anew(tmp_path):
+    head = b"MATLAB 7.3 MAT-file, Platform: GLNXA64".ljust(124) + b"\x00\x02IM"
+    (tmp_path / "some.mat").write_bytes(head.ljust(512, b"\0") + b"\x89HDF\r\n\x1a\n" + bytes(1000))
+    with pytest.raises(ValueError, match=r"is a MATLAB file of version 7\.3; save it as version 7"):
         q3_samplers.svhn(tmp_path / "some.mat")
 
 

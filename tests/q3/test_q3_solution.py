@@ -67,15 +67,34 @@ def test_perturb_moves_one_dimension_at_a_time():
     torch.testing.assert_close(moved - z, (0.5 * torch.eye(5)).unsqueeze(1).expand(5, 3, 5))
 
 
+def check_line(line, shape=(4, 100)):
+    """alpha a + (1 - alpha) b, as the handout has it: at alpha = 0 it is b."""
+    a, b, alpha = torch.randn(shape), torch.randn(shape), torch.linspace(0, 1, 11)
+    path = line(a, b, alpha)
+    assert path.shape == (11, *shape)
+    assert torch.equal(path[0], b)
+    assert torch.equal(path[-1], a)
+    torch.testing.assert_close(path[5], (a + b) / 2)
+    torch.testing.assert_close(path.diff(dim=0), ((a - b) / 10).expand(10, *shape))
+
+
 @pytest.mark.parametrize("shape", [(4, 100), (2, 3, 32, 32)])
 def test_interpolation_begins_and_ends_exactly_at_its_ends(shape):
-    a, b, alpha = torch.randn(shape), torch.randn(shape), torch.linspace(0, 1, 11)
-    path = interpolate(a, b, alpha)
-    assert path.shape == (11, *shape)
-    assert torch.equal(path[0], a)
-    assert torch.equal(path[-1], b)
-    torch.testing.assert_close(path[5], (a + b) / 2)
-    torch.testing.assert_close(path.diff(dim=0), ((b - a) / 10).expand(10, *shape))
+    check_line(interpolate, shape)
+
+
+WRONG_LINES = {
+    "from a to b": lambda a, b, alpha: interpolate(b, a, alpha),
+    "inexact at an end": lambda a, b, alpha: b + alpha.view(-1, 1, 1) * (a - b),
+    "the arc": interpolate_spherical,
+}
+
+
+@pytest.mark.parametrize("wrong", WRONG_LINES.values(), ids=WRONG_LINES)
+def test_wrong_lines_are_rejected(wrong):
+    torch.manual_seed(0)
+    with pytest.raises(AssertionError):
+        check_line(wrong)
 
 
 def check_arc(arc):
@@ -83,8 +102,8 @@ def check_arc(arc):
     generator = torch.Generator().manual_seed(0)
     a, b = (torch.nn.functional.normalize(torch.randn(6, 9, generator=generator).double(), dim=1) for _ in range(2))
     path = arc(a, b, torch.linspace(0, 1, 11, dtype=torch.float64))
-    torch.testing.assert_close(path[0], a)
-    torch.testing.assert_close(path[-1], b)
+    torch.testing.assert_close(path[0], b)
+    torch.testing.assert_close(path[-1], a)
     torch.testing.assert_close(path.norm(dim=-1), torch.ones(11, 6, dtype=torch.float64))
     angles = torch.acos((path[1:] * path[:-1]).sum(-1))
     torch.testing.assert_close(angles, (torch.acos((a * b).sum(-1)) / 10).expand(10, 6))

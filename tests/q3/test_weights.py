@@ -15,7 +15,6 @@ FAULTS = {
     "a whole network": (Generator(3, 2), r"save `network.state_dict\(\)`"),
     "prefixed names": ({f"module.{name}": value for name, value in STATE.items()}, "module.decoder.0.weight"),
     "nested": ({"model": STATE}, "no 'decoder.0.weight' but model"),
-    "no latents": ({**STATE, "decoder.0.weight": torch.zeros(0, 8, 4, 4)}, "z_dim 0"),
     "not finite": (NAN, r"decoder\.1\.running_var is not finite"),
     "a foreign origin": ({"generator": STATE, "origin": 3}, "no such generator"),
     "an origin in colour": ({"generator": STATE, "origin": {"dataset": "\x1b[31m"}}, "cannot be printed"),

@@ -1,29 +1,29 @@
 """WGAN-LP training: the right network moves the right way, runs repeat to the bit, and the faults of real life."""
 
 import copy
+import hashlib
 import json
 import math
 import os
 import pickle
 import signal
-import statistics
 import time
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import scipy.io
 import torch
-from experiments.whitening import Whitening
+import torch.nn.functional as F
 
 import q3_samplers
-from experiments import wgan, wgan_learner
-from experiments.harness.run import RunDirectory
-from experiments.harness.training import learning_rate_at
-from experiments.wgan import explore
-from experiments.wgan import weights as files
+from experiments.wgan import explore, measures, wgan, wgan_data, wgan_evaluation, wgan_learner
+from experiments import weights as files
+from experiments.run import RunDirectory
+from experiments.training import learning_rate_at
+from experiments.whitening import Whitening
 from model import DigitClassifier, Generator, ImageCritic
-from q3_solution import CriticLoss, critic_loss, generator_loss
-from report.__main__ import FIGURES
+from q3_solution import CriticLoss, critic_loss, generator_loss, perturb
 
 TINY = ("--h-dim", 2, "--z-dim", 5, "--batch-size", 4, "--generator-steps", 8, "--log-every", 2, "--no-guide")
 OFTEN = ("--checkpoint-minutes", 1e-6)
@@ -43,7 +43,7 @@ def q3(data_file, capsys):
     """Run `python q3_solution.py ...` on that file in this process; returns exit code, output and errors."""
 
     def run(*arguments):
-        code = wgan.main(["--data-file", str(data_file), *map(str, arguments)])
+        code = wgan.main(["--data-file", str(data_file), "--samples", "100", *map(str, arguments)])
         return code, *capsys.readouterr()
 
     return run
@@ -233,7 +233,7 @@ def test_critic_sees_whitened_images_in_training_and_at_checkpoints(tmp_path, mo
     assert learner.step()["wasserstein_estimate"] == 0
     assert seen == [8, 8, 8]  # x, y, then the generator's own
     with RunDirectory(tmp_path / "run") as run:
-        measured = wgan.Checkpoint(run, learner, q3_samplers.in_blocks(q3_samplers.stand_in(500))).measure(1)
+        measured = wgan.Monitor(run, learner, q3_samplers.in_blocks(q3_samplers.stand_in(500)), 60).measure(1)
     assert seen[3:] == [400, 50, 50]
     blank = torch.zeros(8, 3, 32, 32)
     assert measured["gradient_norm"] == pytest.approx(wgan.gradient_norm_between(learner.critic, blank, blank))
@@ -292,7 +292,7 @@ def test_a_learner_without_a_guide_has_one_critic():
     assert len([*wgan.Learner(options(), NO_IMAGES).opponents()]) == 1
 
 
-def test_overfitting_is_the_share_that_the_critic_knows_by_heart(tmp_path, monkeypatch):
+def test_overfitting_score_is_the_share_of_the_distance_that_holds_for_training_images_alone(tmp_path, monkeypatch):
     """Brightness as the critic: training images white, validation images grey, generated ones black."""
     learner = wgan.Learner(options(), NO_IMAGES)
     learner.critic = lambda x: x.mean((1, 2, 3))
@@ -300,12 +300,25 @@ def test_overfitting_is_the_share_that_the_critic_knows_by_heart(tmp_path, monke
     white, grey = (torch.full_like(blocks.valid.images, value) for value in (255, 153))
     blocks = q3_samplers.Blocks(blocks.train._replace(images=white), blocks.valid._replace(images=grey), blocks.test)
     with RunDirectory(tmp_path / "run") as run:
-        checkpoint = wgan.Checkpoint(run, learner, blocks)
+        monitor = wgan.Monitor(run, learner, blocks, 60)
         monkeypatch.setattr(exploration, "draw", lambda generator, n: torch.full((n, 3, 32, 32), -1.0))
-        measured = checkpoint.measure(1)
+        measured = monitor.measure(1)
     assert measured["overfitting"] == pytest.approx((1 - 0.2) / 2, rel=1e-3)
     assert measured["gradient_norm"] == pytest.approx((3 * 32 * 32) ** -0.5, rel=1e-5)
     assert measured["legible"] == 0
+
+
+def test_error_of_the_overfitting_score_is_its_spread():
+    """200 scores know their standard deviation to 5%. Values 3, 2 and 0 on average: a score of 1/3."""
+    generator = torch.Generator().manual_seed(0)
+
+    def values(mean):
+        return mean + torch.randn(100, 10, 1, generator=generator).expand(100, 10, 3).flatten()[:1000]
+
+    scores = [wgan.overfitting_score(values(3), values(2), values(0)[::3]) for _ in range(200)]
+    found, errors = (torch.tensor(part) for part in zip(*scores))
+    assert abs(found.mean() - 1 / 3) < 4 * found.std() / 200**0.5
+    assert 0.8 < errors.mean() / found.std() < 1.2
 
 
 def test_a_run_starts_from_the_networks_of_another(q3, tmp_path, capsys):
@@ -346,18 +359,21 @@ def test_run_writes_its_whole_record(q3, figures_drawn, tmp_path):
     metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())
     assert (metrics["dataset"], metrics["trained_on"]) == ("SVHN small", "SVHN small")
     assert (metrics["generator_step"], metrics["generator_steps"]) == (8, 8)
-    for name in ("legible", "kernel_distance", "coverage", "sliced_wasserstein"):
-        error = "spread" if name == "sliced_wasserstein" else "stderr"
-        kinds = (name, f"{name}_of_training_images", f"{name}_{error}", f"{name}_{error}_of_training_images")
+    for name, sign in (("legible", 1), ("kernel_distance", -1), ("coverage", 1)):
+        kinds = (name, f"{name}_of_validation_images", f"{name}_stderr", f"{name}_stderr_of_validation_images")
         assert all(math.isfinite(metrics[kind]) for kind in kinds)
-        sign = -1 if name in ("kernel_distance", "sliced_wasserstein") else 1
-        assert sign * metrics[name] < sign * metrics[f"{name}_of_training_images"]
+        assert sign * metrics[name] < sign * metrics[f"{name}_of_validation_images"]
+    kinds = ("dimension_digit", "dimension_colour", "direction_digit", "direction_colour")
+    assert all(len(metrics[f"{kind}{of}"]) == 5 for kind in kinds for of in ("", "_stderr"))
+    assert [metrics[f"num_{name}"] for name in ("images", "test_images", "latents", "pairs")] == [100, 20, 20, 40]
+    for name in ("nearest_by_pixels", "nearest_by_features"):
+        assert all(metrics[f"{name}{of}"] == sorted(metrics[f"{name}{of}"]) for of in ("", "_of_unseen_photographs"))
+    assert "by features, least/0.1%/1%" in out
     written = {path.name for path in (tmp_path / "run" / "figures").iterdir()}
-    paths = {f"interpolation_{name}.png" for name in ("latent", "data", "spherical", "legible")}
-    own = {"samples.png", "perturbations.png", "nearest.png", "digits.png", "training.png", "samples_000008.png"}
-    assert written == own | paths
+    own = {"samples.png", "nearest.png", "digits.png", "training.png", "samples_000008.png"}
+    latent = {"perturbations.png", "directions.png", "effects.png", "interpolation.png", "interpolation_legible.png"}
+    assert written == own | latent
     assert all((tmp_path / "run" / "figures" / name).read_bytes().startswith(b"\x89PNG") for name in written)
-    assert written - {"samples_000008.png"} == FIGURES["q3"].keys()  # which the report shows
     assert "against the test block of SVHN small" in out
 
 
@@ -457,7 +473,7 @@ def test_without_data_and_network_the_stand_in_is_named_everywhere(tmp_path, mon
     where = ["--data-dir", str(tmp_path / "data"), "--run-dir", str(tmp_path / "run")]
     assert wgan.main(["--dataset", "svhn", *where]) == 2
     assert "could not download" in capsys.readouterr().err
-    assert wgan.main([*map(str, TINY), *where]) == 0
+    assert wgan.main([*map(str, TINY), "--samples", "100", *where]) == 0
     out, err = capsys.readouterr()
     assert err.count("going on with svhn-stand-in instead, drawn digits") == 1
     assert "svhn-stand-in" in out
@@ -529,6 +545,7 @@ def test_evaluating_their_generator_leaves_the_own_figures_and_metrics_alone(q3,
         (["evaluate", "--generator", "{}/none.pt"], "none.pt is not there"),
         (["evaluate", "--run-dir", "{}/new", "--preset", "handout"], "leave out --preset"),
         (["--epsilon", "0"], "is not a number above 0"),
+        (["evaluate", "--samples", "99"], "99 is too small, the least is 100"),
         (["train", "--data-file", "{}"], "is not a regular file"),
     ],
 )
@@ -571,37 +588,94 @@ class Brightness(torch.nn.Module):
         return 100 * features * (torch.arange(10) == 1)
 
 
-def test_dimensions_are_known_by_what_they_do():
-    found = exploration.dimensions(Known(), 2.0, Brightness())
-    assert found.change.tolist() == pytest.approx([0.2 * 0.5**0.5, 0, 0.2], abs=1e-6)
+def check_effects(effects):
+    generator, epsilon = Known(), 2.0
+    z = exploration.latents(generator, 64)
+    found = effects(generator, Brightness(), z, perturb(z, epsilon))
     assert found.colour.tolist() == pytest.approx([0.1, 0, 0.2], abs=1e-6)
-    assert found.agreement[[0, 2]].tolist() == pytest.approx([1, 1], abs=1e-4)
-    z = exploration.latents(Known(), exploration.LATENTS)
+    assert found.colour_stderr.tolist() == pytest.approx([0, 0, 0], abs=1e-6)  # the same at every latent
     brightness = 0.05 * z[:, 0] + 0.1 * z[:, 2]
-    expected = [((brightness <= 0) & (brightness + step > 0)).float().mean().item() for step in (0.1, 0, 0.2)]
-    assert found.digit.tolist() == pytest.approx(expected)
-    sure = torch.softmax(100 * brightness.unsqueeze(1) * (torch.arange(10) == 1), 1).amax(1)
-    quartiles = sure.argsort(descending=True)[[exploration.LATENTS * quarter // 4 for quarter in (1, 2, 3)]]
-    assert torch.equal(exploration.typical(Known(), Brightness()), z[quartiles])
-    moved = exploration.walk(Known(), z[:4], [2, 1], torch.tensor([-1.0, 0.0, 1.0]))
-    assert moved.shape == (2, 4, 3, 3, 32, 32)
-    torch.testing.assert_close(moved[0, :, 2] - moved[0, :, 0], torch.full((4, 3, 32, 32), 0.2))
-    assert torch.equal(moved[1, :, 0], moved[0, :, 1])
-    torch.testing.assert_close(moved[1, :, 1], exploration.images_of(Known(), z[:4]))
+    expected = [((brightness <= 0) & (brightness + step > 0)).float() for step in (0.1, 0, 0.2)]
+    assert found.digit.tolist() == pytest.approx([changed.mean().item() for changed in expected])
+    assert found.digit_stderr.tolist() == pytest.approx([changed.std().item() / 8 for changed in expected])
+
+
+def test_effects_of_known_dimensions():
+    check_effects(exploration.effects)
+
+
+WRONG_EFFECTS = {
+    "of moving back": lambda g, c, z, moved: exploration.effects(g, c, z, 2 * z - moved),
+    "of other latents": lambda g, c, z, moved: exploration.effects(g, c, z.flip(0), moved),
+    "colour and digit exchanged": lambda *given: exploration.Effects(*(exploration.effects(*given)[i] for i in (2, 3, 0, 1))),
+}
+
+
+@pytest.mark.parametrize("wrong", WRONG_EFFECTS.values(), ids=WRONG_EFFECTS)
+def test_wrong_effects_are_rejected(wrong):
+    with pytest.raises(AssertionError):
+        check_effects(wrong)
+
+
+class Uneven(Known):
+    """A generator whose dimension 0 changes the colour by z^2, so that the effect differs from latent to latent."""
+
+    def forward(self, z):
+        return super().forward(z**2)
+
+
+def test_error_of_the_change_of_colour_is_its_spread():
+    """100 sets know their standard deviation to 7%."""
+    sets = (exploration.latents(Uneven(), 50, seed=seed) for seed in range(100))
+    found = [exploration.effects(Uneven(), Brightness(), z, perturb(z, 0.5)) for z in sets]
+    colours, errors = (torch.stack([getattr(one, name)[2] for one in found]) for name in ("colour", "colour_stderr"))
+    assert 0.75 < errors.mean() / colours.std() < 1.3
+
+
+def test_a_walk_leads_from_each_latent_along_each_direction():
+    generator, z = Known(), exploration.latents(Known(), 64)
+    images, digits = exploration.walk(generator, Brightness(), z[:4], torch.eye(3)[[2, 1]], torch.tensor([-1.0, 0.0, 1.0]))
+    assert images.shape == (4, 2, 3, 3, 32, 32)
+    torch.testing.assert_close(images[:, 0, 2] - images[:, 0, 0], torch.full((4, 3, 32, 32), 0.2))
+    for row, column in ((1, 0), (0, 1), (1, 2)):
+        torch.testing.assert_close(images[:, row, column], exploration.images_of(generator, z[:4]))
+    assert torch.equal(digits, (images.mean((3, 4, 5)) > 0).long())
+    brightness = (0.05 * z[:, 0] + 0.1 * z[:, 2]).unsqueeze(1)
+    sure = torch.softmax(100 * brightness * (torch.arange(10) == 1), 1).amax(1)
+    quartiles = sure.argsort(descending=True)[[16, 32]]
+    assert torch.equal(exploration.typical(generator, Brightness(), z), z[quartiles])
 
 
 def test_all_three_paths_join_the_same_images():
     torch.manual_seed(0)
-    alpha = torch.linspace(0, 1, 11)
-    paths = exploration.paths(Generator(50, 4), alpha, 8)
-    assert paths.latent.shape == (11, 8, 3, 32, 32)
-    for images in (paths.data, paths.spherical):
-        torch.testing.assert_close(images[[0, -1]], paths.latent[[0, -1]])
-    torch.testing.assert_close(paths.data[5], (paths.data[0] + paths.data[-1]) / 2)
-    straight, arc = (z.norm(dim=-1)[5].mean() for z in (paths.straight_latents, paths.arc_latents))
-    assert straight < 0.85 * arc
-    white = torch.tensor([-1.0, 0.0, 1.0]).view(3, 1, 1, 1, 1).expand(3, 4, 3, 32, 32)
-    assert [value for value, _ in exploration.legible_along(Brightness(), white)] == [0, 0, 1]
+    along = exploration.along_paths(generator := Generator(50, 4), Brightness(), torch.linspace(0, 1, 11), 8, shown=3)
+    z0, z1 = exploration.latents(generator, 2, 8, seed=exploration.EVALUATION_SEED + 1)
+    latent, arc, data = (along.images[name] for name in ("latent", "spherical", "data"))
+    for images in (latent, arc, data):
+        assert images.shape == (11, 3, 3, 32, 32)
+        torch.testing.assert_close(images[0], exploration.images_of(generator, z1[:3]))  # alpha z0 + (1 - alpha) z1
+        torch.testing.assert_close(images[-1], exploration.images_of(generator, z0[:3]))
+    torch.testing.assert_close(data[5], (data[0] + data[-1]) / 2)
+    torch.testing.assert_close(latent[5], exploration.images_of(generator, (z0 + z1)[:3] / 2))
+    assert along.lengths["latent"][5].mean() < 0.85 * along.lengths["spherical"][5].mean()
+    assert torch.equal(along.lengths["latent"][-1], z0.norm(dim=1))
+    assert all(len(along.legible[name]) == 11 for name in exploration.PATHS)
+    assert along.legible["data"][0] == along.legible["latent"][0] == along.legible["spherical"][0]
+
+
+class Centre(Known):
+    """A generator that is bright, which Brightness reads as a 1, where dimension 0 is below 20 in size."""
+
+    def forward(self, z):
+        return super().forward(F.pad(20 - z[:, :1].abs(), (0, 2)))
+
+
+def test_half_way_is_counted_what_is_legible_as_the_digit_of_an_end(monkeypatch):
+    """Of four pairs three are legible half way, and one of them as a 1 that its ends show too."""
+    ends = torch.tensor([[60.0, 60, 60, 10], [60, -60, -40, 10]]).unsqueeze(2) * torch.tensor([1.0, 0, 0])
+    monkeypatch.setattr(exploration, "latents", lambda *_, **__: ends)
+    along = exploration.along_paths(Centre(), Brightness(), torch.linspace(0, 1, 3), 4, shown=1)
+    assert (along.legible["latent"][1].value, along.agreeing["latent"].value) == (0.75, 0.25)
 
 
 def test_images_do_not_depend_on_their_company():
@@ -612,42 +686,113 @@ def test_images_do_not_depend_on_their_company():
     assert generator.training
 
 
-def test_comparison_of_real_with_real_is_the_floor_and_draws_other_images_at_each_repeat():
-    images = q3_samplers.scale(q3_samplers.stand_in(600).images)
-    classifier, _ = files.load_classifier()
-    real, more = images[:100], images[100:]
-    floor = exploration.compare(real, more, classifier)
-    drawn = exploration.compare(real, exploration.draw(Generator(6, 4), 500), classifier)
-    assert floor["num_images"] == drawn["num_images"] == 500
-    assert abs(floor["kernel_distance"]) < 5 * floor["kernel_distance_stderr"] < drawn["kernel_distance"]
-    assert floor["coverage"] > 0.8 > drawn["coverage"]
-    assert floor["sliced_wasserstein"] < drawn["sliced_wasserstein"]
-    same = exploration.compare(real, more[:100], classifier)  # no others to draw: only places and directions vary
-    assert 0 < same["sliced_wasserstein_spread"] < floor["sliced_wasserstein_spread"]
-    assert sum(floor["digit_shares"]) == pytest.approx(1)
+def test_photographs_beside_photographs_come_out_better_than_noise():
+    images, (judge, _) = q3_samplers.scale(q3_samplers.stand_in(600).images), files.load_classifier()
+    reference, more = (measures.classify(judge, part) for part in (images[:100], images[100:]))
+    photographs = exploration.compare(reference, more)
+    drawn = exploration.compare(reference, measures.classify(judge, exploration.draw(Generator(6, 4), 500)))
+    distance = photographs["kernel_distance"]
+    assert abs(distance.value) < 5 * distance.stderr < drawn["kernel_distance"].value
+    assert photographs["coverage"].value > 0.8 > drawn["coverage"].value
+    assert exploration.compare(reference, more, 10)["legible"].value == photographs["legible"].value
 
 
-def test_spread_is_the_standard_deviation_over_ten_repeats_of_the_mean_over_scales(monkeypatch):
-    """Repeat k measures k, 2k and 6k at the three scales, each time on other images, equally many of both sets."""
-    drawn, repeats = [], range(10)
+# Who has seen what
 
-    def measure(x, y, seed):
-        drawn.append((x, y))
-        return [seed, 2.0 * seed, 6.0 * seed]
 
-    monkeypatch.setattr(exploration, "REPEATS", len(repeats))
-    monkeypatch.setattr(exploration.measures, "sliced_wasserstein", measure)
-    real, images = (torch.randn(n, 3, 32, 32, generator=torch.Generator().manual_seed(n)) for n in (6, 20))
-    compared = exploration.compare(real, images, Brightness())
-    assert compared["sliced_wasserstein"] == pytest.approx(3 * statistics.mean(repeats))
-    assert compared["sliced_wasserstein_spread"] == pytest.approx(3 * statistics.stdev(repeats))
-    by_scale = {"32": statistics.mean(repeats), "16": 2 * statistics.mean(repeats), "8": 6 * statistics.mean(repeats)}
-    assert compared["sliced_wasserstein_by_scale"] == pytest.approx(by_scale)
-    numbers = {image.sum().item(): number for part in (real, images) for number, image in enumerate(part)}
-    rows = [([numbers[image.sum().item()] for image in x], [numbers[image.sum().item()] for image in y]) for x, y in drawn]
-    assert all(sorted(x) == list(range(6)) and len(set(y)) == 6 for x, y in rows)  # without one twice
-    assert len({tuple(sorted(y)) for _, y in rows}) == 10
-    assert exploration.compare(real, images, Brightness()) == compared
+@pytest.fixture
+def published(data_file, tmp_path, monkeypatch):
+    """A folder with both published files, small: the test file's first 100 of 500 images are used up."""
+    photos = q3_samplers.svhn(data_file)
+    digits = photos.labels.numpy()[:, None]
+    for name, images in (("train_32x32.mat", 255 - photos.images), ("test_32x32.mat", photos.images)):
+        X = images.permute(2, 3, 1, 0).numpy()
+        scipy.io.savemat(tmp_path / name, {"X": X, "y": np.where(digits == 0, 10, digits).astype(np.uint8)})
+    digests = {name: hashlib.md5((tmp_path / name).read_bytes()).hexdigest() for name in q3_samplers.MD5}
+    monkeypatch.setattr(q3_samplers, "MD5", digests)
+    monkeypatch.setattr(q3_samplers, "USED", 100)
+    return tmp_path
+
+
+def seen_by(path, images, network, digest=""):
+    """Write a file of weights whose network was trained on these images."""
+    torch.manual_seed(0)
+    files.save(path, network, {"dataset": "some", "dataset_digest": digest, "seen": files.seen(images, [])})
+    return path
+
+
+def evaluate(folder, *arguments):
+    return wgan.main(["evaluate", "--data-dir", str(folder), "--run-dir", str(folder / "run"), *map(str, arguments)])
+
+
+def test_with_the_published_files_the_test_begins_after_what_is_used_up(published, capsys):
+    test = q3_samplers.svhn(published / "test_32x32.mat")
+    blocks = wgan_data.load_blocks(replace(wgan.PRESETS["tuned"], data_dir=published))
+    assert [len(block.images) for block in blocks] == [450, 50, 400]
+    assert torch.equal(blocks.test.images, test.images[100:])
+    generator = seen_by(published / "theirs.pt", test.images[:100], {"generator": Generator(5, 2)})
+    assert evaluate(published, "--generator", generator, "--samples", 100) == 0
+    out = capsys.readouterr().out
+    assert "memory is not searched: the images that this generator was trained on are not at hand" in out
+    metrics = json.loads((published / "run" / "metrics.json").read_text())
+    assert metrics["num_test_images"] == 20 and "nearest_by_pixels" not in metrics
+
+
+@pytest.mark.parametrize("kind", ["generator", "classifier", "guide"])
+def test_what_has_seen_an_image_is_not_measured_on_it(published, monkeypatch, capsys, kind):
+    """Also where it has seen the third of a block, or where training would begin with it."""
+    images = q3_samplers.svhn(published / "test_32x32.mat").images
+    network = {"generator": Generator(5, 2)} if kind == "generator" else {"classifier": DigitClassifier()}
+    path = seen_by(published / "theirs.pt", images[:101], network)
+    if kind != "generator":
+        monkeypatch.setattr(files, kind.upper(), path)
+    where = ("--data-dir", published, "--run-dir", published / "run")
+    training = ("--initial-weights", path, *TINY) if kind == "generator" else (*TINY, "--guide")
+    asked = (("evaluate", *where, "--generator", path),) if kind == "generator" else ()
+    for arguments in (*asked, ("train", *where, *training)):
+        assert wgan.main([*map(str, arguments)]) == 2
+        err = capsys.readouterr().err
+        assert err.count("\n") == 1
+        assert "trained on 1 of the 400 images of SVHN test_32x32's test block" in err
+
+
+def test_a_run_records_what_it_has_seen_and_its_memory_is_searched(q3, data_file, tmp_path):
+    blocks = q3_samplers.in_blocks(q3_samplers.svhn(data_file))
+    other = seen_by(tmp_path / "other.pt", NO_IMAGES[:1], {"generator": Generator(5, 2)})
+    assert q3("train", "--run-dir", tmp_path / "run", *TINY, "--initial-weights", other, "--guide")[0] == 0
+    other.unlink()  # which a resumed run does without
+    assert q3("train", "--run-dir", tmp_path / "run", "--resume")[0] == 0
+    origin = files.load_generator(tmp_path / "run" / "generator.pt")[1]
+    marks = {*q3_samplers.fingerprints(blocks.train.images), *q3_samplers.fingerprints(NO_IMAGES), *files.seen_by(files.GUIDE)}
+    assert (set(origin["seen"]), origin["images"]) == (marks, [0, 399])
+    assert "nearest training image by features" in q3("evaluate", "--run-dir", tmp_path / "run")[1]
+
+
+def test_bundled_networks_say_that_they_have_seen_8000_images_of_the_test_file():
+    for path in (files.GENERATOR, files.CLASSIFIER, files.GUIDE):
+        origin = files.load(path)["origin"]
+        assert (origin["dataset"], origin["images"]) == ("SVHN test_32x32_first10000", [0, 7999])
+        assert len(set(origin["seen"])) == 8000
+
+
+def test_a_copy_is_found_by_pixels_and_a_lighter_one_by_features(data_file, tmp_path):
+    judge, blocks = files.load_classifier()[0], q3_samplers.in_blocks(q3_samplers.svhn(data_file))
+    rows = torch.arange(20) * 7
+    copies = q3_samplers.scale(blocks.train.images[rows])
+    with RunDirectory(tmp_path / "run") as run:
+        exact, lighter = (wgan_evaluation.search_memory(run, x, judge, blocks, "") for x in (copies, 0.5 * copies + 0.5))
+    assert max(exact["nearest_by_pixels"]) < 2e-3 < exact["nearest_by_pixels_of_unseen_photographs"][0]
+    assert max(exact["nearest_by_features"]) < 2e-3 < exact["nearest_by_features_of_unseen_photographs"][0]
+    assert lighter["nearest_by_pixels"][0] > 0.05
+
+
+def test_a_file_of_nine_images_is_one_line(q3, data_file, tmp_path):
+    arrays = scipy.io.loadmat(data_file)
+    scipy.io.savemat(tmp_path / "nine.mat", {"X": arrays["X"][..., :9], "y": arrays["y"][:9]})
+    for action in ("evaluate", "train"):
+        code, _, err = q3(action, "--run-dir", tmp_path / "run", "--data-file", tmp_path / "nine.mat")
+        assert (code, err.count("\n")) == (2, 1)
+        assert "has 9 images, of which a tenth each is kept" in err
 
 
 def test_weights_of_the_handouts_class_load(q3, tmp_path):
