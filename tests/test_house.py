@@ -1,109 +1,167 @@
-"""The house rules: importing does nothing, no option is dead, and the README names only what is there."""
+"""The house rules: importing does nothing, imports go one way, no option is dead, documents name what is there."""
 
 import ast
 import dataclasses
+import os
 import re
+import runpy
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
+from conftest import MAIN, PROJECT
 
-from experiments import divergences, vae, vae_evaluation, vae_learner, wgan, wgan_learner
+import experiments.divergences.train
+import experiments.vae.evaluate
+import experiments.wgan.classifier
+import experiments.wgan.evaluate
 from experiments.harness.options import Options, parse
-from experiments.wgan import options
 from report import __main__ as report
 
-PROJECT = Path(__file__).parent.parent
-MODULES = sorted(
-    ".".join(path.relative_to(PROJECT).with_suffix("").parts)
-    for pattern in ("*.py", "experiments/*.py", "report/*.py", "benchmarks/*.py")
-    for path in PROJECT.glob(pattern)
+PATHS = {
+    ".".join(path.relative_to(PROJECT).with_suffix("").parts).removesuffix(".__init__"): path
+    for pattern in ("*.py", "experiments/**/*.py", "report/*.py", "benchmarks/*.py")
+    for path in sorted(PROJECT.glob(pattern))
     if path.stem not in ("__main__", "jax_vae")  # a command, and what needs a package that is no dependency
+}
+WINGS = {"vae", "divergences", "wgan"}
+EXPERIMENTS = {  # the files of the commands to what they run
+    "q1_solution.py": experiments.vae.evaluate.EXPERIMENT,
+    "q2_solution.py": experiments.divergences.train.EXPERIMENT,
+    "q3_solution.py": experiments.wgan.evaluate.EXPERIMENT,
+    "experiments/wgan/classifier.py": experiments.wgan.classifier.EXPERIMENT,
+}
+COMMANDS = dict(zip(EXPERIMENTS, [*MAIN.values(), "experiments.harness.main"]))
+README, WORKFLOW, MAKEFILE = (
+    (PROJECT / name).read_text(encoding="utf-8") for name in ("README.md", ".github/workflows/test.yml", "Makefile")
 )
-PACKAGES = {name for name in MODULES if name.endswith("__init__")}
-README = (PROJECT / "README.md").read_text()
+JOBS = re.findall(r"^ +- run: (.+)$", WORKFLOW, flags=re.MULTILINE)
+
+IMPORT_ALL = """
+import signal, sys, torch
+sys.path.insert(0, {project!r})
+before = torch.get_rng_state(), [signal.getsignal(number) for number in signal.Signals]
+for name in {names}:
+    __import__(name)
+assert torch.equal(before[0], torch.get_rng_state())
+assert before[1] == [signal.getsignal(number) for number in signal.Signals]
+assert "matplotlib.pyplot" not in sys.modules
+from experiments.harness import plotting
+plotting.save(plotting.Figure(), plotting.Path({figure!r}))
+"""
 
 
-def test_importing_has_no_effect(tmp_path):
-    code = (
-        "import sys, torch; before = torch.get_rng_state();"
-        f"[__import__(name) for name in {MODULES}];"
-        "assert torch.equal(before, torch.get_rng_state());"
-        "assert 'matplotlib.pyplot' not in sys.modules"
-    )
-    result = subprocess.run(
-        [sys.executable, "-c", f"import sys; sys.path.insert(0, {str(PROJECT)!r}); {code}"],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-    )
+def test_importing_has_no_effect_and_figures_need_no_backend_of_the_environment(tmp_path):
+    code = IMPORT_ALL.format(project=str(PROJECT), names=list(PATHS), figure=str(tmp_path / "figure.png"))
+    (tmp_path / "here").mkdir()
+    environment = {**os.environ, "MPLBACKEND": "module://no_such_package.backend_inline"}
+    command = [sys.executable, "-c", code]
+    result = subprocess.run(command, cwd=tmp_path / "here", env=environment, capture_output=True, text=True)
     assert (result.returncode, result.stdout, result.stderr) == (0, "", "")
-    assert list(tmp_path.iterdir()) == []
+    assert list((tmp_path / "here").iterdir()) == []
+    assert (tmp_path / "figure.png").read_bytes().startswith(b"\x89PNG")
 
 
-PRESETS = {
-    "q1_solution.py": vae.PRESETS,
-    "q2_solution.py": divergences.PRESETS["segments"],
-    "q3_solution.py": wgan.PRESETS,
-}
-SOURCES = {
-    "q1_solution.py": [vae, vae_evaluation, vae_learner],
-    "q2_solution.py": [divergences],
-    "q3_solution.py": [wgan, wgan_learner, wgan_options],
-}
-SHARED = {field.name for field in dataclasses.fields(Options)}
+def is_command(statement):
+    """Whether it is `if __name__ == "__main__":`, which may import what runs."""
+    return isinstance(statement, ast.If) and ast.unparse(statement.test) == "__name__ == '__main__'"
 
 
-@pytest.mark.parametrize("script", PRESETS)
-def test_every_option_is_read(script):
-    source = "".join(Path(module.__file__).read_text() for module in SOURCES[script])
-    options = PRESETS[script]["tuned"]
-    names = {field.name for field in dataclasses.fields(options)} - SHARED
-    assert len(names) >= 8
-    assert [name for name in sorted(names) if not re.search(rf"(options|asked|recorded)\.{name}\b", source)] == []
-    assert {preset: options.preset for preset, options in PRESETS[script].items()} == {"tuned": "tuned", "handout": "handout"}
-
-
-SHARED_ROOMS = ("options", "run", "training", "cuda_graph", "data", "figures", "measures", "likelihood", "exploration")
-EXPERIMENTS = {"vae", "vae_learner", "vae_evaluation", "divergences", "wgan", "wgan_learner", "wgan_options", "wgan_evaluation"}
-
-
-def imported(path):
-    """The modules of the project that a file imports at its top level."""
-    names = set()
-    for node in ast.parse(path.read_text()).body:
+def imported(name):
+    """The modules of the project that a module imports, in functions too."""
+    statements = [part for part in ast.parse(PATHS[name].read_text(encoding="utf-8")).body if not is_command(part)]
+    found = set()
+    for node in (node for statement in statements for node in ast.walk(statement)):
         if isinstance(node, ast.ImportFrom):
-            names |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+            found |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
         elif isinstance(node, ast.Import):
-            names |= {alias.name for alias in node.names}
-    return names & set(MODULES)
+            found |= {alias.name for alias in node.names}
+    return {other for other in found & PATHS.keys() if PATHS[other].stem != "__init__"}
 
 
-def test_what_is_shared_imports_no_experiment_and_nothing_runs_in_circles():
-    imports = {name: imported(PROJECT / f"{name.replace('.', '/')}.py") for name in MODULES if name not in PACKAGES}
-    for room in SHARED_ROOMS:
-        assert not imports[f"experiments.{room}"] & {f"experiments.{name}" for name in EXPERIMENTS}, room
-    assert imports["q1_solution"] == imports["q2_solution"] == set()
-    while leaves := [name for name, used in imports.items() if not used & imports.keys()]:
+IMPORTS = {name: imported(name) for name in PATHS}
+
+
+def room(name):
+    """The folder below experiments, or what a module at the top is called."""
+    return name.split(".")[1] if name.startswith("experiments.") else name.split(".")[0]
+
+
+TOP = {name for name in PATHS if name.endswith(("_samplers", "_solution")) or name == "model"}
+ALLOWED = {"q1_solution": set(), "q2_solution": set(), "q3_solution": {"q2_solution"}, "harness": {"harness"}}
+ALLOWED |= {wing: TOP | {"harness", wing} for wing in WINGS}
+
+
+@pytest.mark.parametrize("name", [name for name in PATHS if name in TOP or name.startswith("experiments.")])
+def test_a_module_imports_only_its_own_room_and_what_is_above(name):
+    assert {room(other) for other in IMPORTS[name]} <= ALLOWED.get(room(name), TOP - {"q3_solution", "model"})
+
+
+def test_no_imports_run_in_circles():
+    left = dict(IMPORTS)
+    while leaves := [name for name, used in left.items() if not used & left.keys()]:
         for name in leaves:
-            del imports[name]
-    assert imports == {}
+            del left[name]
+    assert left == {}
 
 
-@pytest.mark.parametrize("line", re.findall(r"^ *python q\d_solution\.py.*$", README, flags=re.MULTILINE))
-def test_commands_of_the_readme_are_understood(line):
+@pytest.mark.parametrize("name", [name for name in PATHS if name.startswith("experiments.harness")])
+def test_the_harness_knows_no_experiment(name):
+    source = PATHS[name].read_text(encoding="utf-8")
+    assert re.findall(rf"\b(?:{'|'.join(WINGS)}|classifier|q[123]|curves\.csv|generator\.pt)\b", source, re.IGNORECASE) == []
+
+
+@pytest.mark.parametrize("name", ["q1_solution", "q2_solution", "q3_solution"])
+def test_a_solution_begins_with_its_imports_and_ends_with_the_two_lines_of_its_command(name):
+    documentation, first, *_, last = ast.parse(PATHS[name].read_text(encoding="utf-8")).body
+    assert isinstance(documentation, ast.Expr)
+    assert isinstance(first, (ast.Import, ast.ImportFrom))
+    assert is_command(last)
+    assert len(last.body) == 2
+
+
+@pytest.mark.parametrize("script", EXPERIMENTS)
+def test_every_option_is_read_by_its_wing(script):
+    options = EXPERIMENTS[script].presets["tuned"]
+    wing = PATHS[type(options).__module__].parent.glob("*.py") if "/" not in script else [PROJECT / script]
+    source = "".join(path.read_text(encoding="utf-8") for path in wing)
+    records = {field.name for field in dataclasses.fields(options) if field.metadata["scope"] == "record"}
+    read_by_main = records | {"action", *(field.name for field in dataclasses.fields(Options))}
+    names = {field.name for field in dataclasses.fields(options)} - read_by_main
+    assert [name for name in sorted(names) if not re.search(rf"\b(options|asked|other)\.{name}\b", source)] == []
+
+
+@pytest.mark.parametrize("line", re.findall(r"^ *(python q\d_solution\.py.*)$", "\n".join([README, *JOBS]), re.MULTILINE))
+def test_commands_of_the_readme_and_of_the_workflow_are_understood(line):
     _, script, *arguments = line.split("#")[0].split()
-    parse(arguments, "test", PRESETS[script])
+    parse(arguments, "test", EXPERIMENTS[script].presets)
+
+
+@pytest.mark.parametrize("text", [README, *JOBS], ids=["README.md", *JOBS])
+def test_files_that_are_named_exist(text):
+    names = set(re.findall(r"(?<![\w./-])[\w][\w./-]*\.(?:py|md|txt|toml)\b", text))
+    assert [name for name in sorted(names) if not (PROJECT / name).exists()] == []
 
 
 def test_the_makefile_passes_options_that_the_report_knows():
-    options = re.findall(r"--[\w-]+", (PROJECT / "Makefile").read_text().split("-m report")[1].split("test:")[0])
+    options = re.findall(r"--[\w-]+", MAKEFILE.split("-m report")[1].split("test:")[0])
     assert options
     report.parse([word for option in options for word in (option, "7")])
 
 
-def test_files_named_in_the_readme_exist():
-    names = set(re.findall(r"\b[\w./-]+\.(?:py|md|txt|toml)\b", README))
-    assert names
-    assert [name for name in sorted(names) if not (PROJECT / name).exists()] == []
+def test_the_workflow_runs_the_tests_and_the_three_commands_on_every_supported_python():
+    for command in (".ci/run", "pytest", "python q1_solution.py", "python q2_solution.py", "python q3_solution.py"):
+        assert any(job.startswith(command) for job in JOBS), command
+    assert os.access(PROJECT / ".ci/run", os.X_OK)
+    minors = [int(minor) for minor in re.findall(r'"3\.(\d+)"', re.search(r"python: \[(.+)\]", WORKFLOW)[1])]
+    (least,) = re.findall(r"sys\.version_info < \(3, (\d+)\)", MAKEFILE)
+    assert minors == list(range(int(least), 14))
+
+
+@pytest.mark.parametrize("script", COMMANDS)
+@pytest.mark.parametrize("code", [0, 2, 130])
+def test_script_ends_with_the_exit_code_of_its_experiment(script, code, monkeypatch):
+    monkeypatch.setattr(f"{COMMANDS[script]}.main", lambda *_: code)
+    with pytest.raises(SystemExit) as stop:
+        runpy.run_path(str(PROJECT / script), run_name="__main__")
+    assert stop.value.code == code

@@ -116,7 +116,8 @@ def make_parser(description: str, presets: Mapping[str, Options]) -> argparse.Ar
     parser = _Parser(description=description, argument_default=argparse.SUPPRESS)
     for field in fields(next(iter(presets.values())), "run", "length", "place", "command"):
         values = {label: getattr(options, field.name) for label, options in presets.items()}
-        settings: dict[str, Any] = {"help": field.metadata["help"] + _values_for_help(field.name, values)}
+        words = field.metadata["help"] + _values_for_help(field.name, values)
+        settings: dict[str, Any] = {"help": words.replace("%", "%%")}  # argparse formats what it is given
         if isinstance(field.default, bool):
             settings["action"] = "store_true" if field.metadata["scope"] == "command" else argparse.BooleanOptionalAction
         else:
