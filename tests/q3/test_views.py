@@ -1,0 +1,280 @@
+"""What the critics of question 3 receive: augmented, whitened, and a classifier's features, each against a known answer."""
+
+import math
+
+import pytest
+import torch
+
+from experiments.wgan import views
+from experiments.wgan.stand_in import stand_in
+from experiments.wgan.views import DigitView, Whitened, augmented, principal_channels, translate
+from model import DigitClassifier
+from q3_samplers import scale
+
+
+@pytest.fixture(scope="module")
+def images():
+    return scale(stand_in(500).images)
+
+
+# Augmentation
+
+
+def test_translation_moves_whole_images_by_whole_pixels():
+    torch.manual_seed(0)
+    x = torch.rand(200, 3, 12, 10) + 1  # nowhere 0
+    moved = translate(x, 2)
+    assert moved.shape == x.shape
+    padded = torch.nn.functional.pad(x, [2] * 4)
+    places = set()
+    for image, source in zip(moved, padded):
+        fits = [(i, j) for i in range(5) for j in range(5) if torch.equal(image, source[:, i : i + 12, j : j + 10])]
+        assert len(fits) == 1
+        places.add(fits[0])
+    assert len(places) == 25
+
+
+def test_every_image_has_draws_of_its_own_and_every_call_fresh_ones():
+    torch.manual_seed(0)
+    x = torch.rand(1, 3, 32, 32).expand(8, -1, -1, -1)
+    first, second = augmented(x), augmented(x)
+    assert all(not torch.equal(first[i], first[j]) for i in range(8) for j in range(i))
+    assert not torch.equal(first, second)
+
+
+def test_gradients_flow_through_augmentation():
+    torch.manual_seed(0)
+    x = torch.rand(2, 3, 5, 6, dtype=torch.float64, requires_grad=True)
+
+    def fixed(x):
+        torch.manual_seed(3)
+        return augmented(x)
+
+    assert torch.autograd.gradcheck(fixed, x)
+
+
+def test_colours_change_by_uniform_draws_around_none(images, monkeypatch):
+    """Undone for one image that stays where it is: what was added, and the two factors, each as often up as down."""
+    monkeypatch.setattr(views, "translate", lambda x, most: x)
+    torch.manual_seed(0)
+    image = images[:1, :, 8:24, 8:24]
+
+    def levels(x):
+        grey = x.mean(1, keepdim=True)
+        return x.mean((1, 2, 3)), grey.std((1, 2, 3)), (x - grey).std((1, 2, 3))
+
+    mean, contrast, colour = levels(augmented(image.expand(4000, -1, -1, -1)))
+    mean_before, contrast_before, colour_before = levels(image)
+    stretched = contrast / contrast_before
+    for most, values in [(0.25, mean - mean_before), (0.25, stretched - 1), (0.5, colour / colour_before / stretched - 1)]:
+        assert values.mean().abs() < 5 * most / (3 * 4000) ** 0.5
+        assert -most - 1e-5 <= values.min() < -0.99 * most and 0.99 * most < values.max() <= most + 1e-5
+
+
+def check_nothing_stays_behind(change, images):
+    """A critic receives the images' mean place, brightness and contrast: no reason for a generator to change them."""
+    torch.manual_seed(0)
+    changed = torch.cat([change(images) for _ in range(10)])
+    inner = slice(views.SHIFT, 32 - views.SHIFT)  # away from the zeros that come in
+
+    def statistics(x):
+        x = x[..., inner, inner]
+        deviation = (x - x.mean((1, 2, 3), keepdim=True)).square().sum(1)
+        weight = deviation / deviation.sum((1, 2), keepdim=True)
+        place = torch.arange(x.shape[-1], dtype=x.dtype)
+        rows, columns = (weight.sum(2) * place).sum(1), (weight.sum(1) * place).sum(1)
+        return {"brightness": x.mean((1, 2, 3)), "contrast": x.std((1, 2, 3)), "row": rows, "column": columns}
+
+    before, after = statistics(images), statistics(changed)
+    for name, values in before.items():
+        error = (values.var() / len(values) + after[name].var() / len(after[name])) ** 0.5
+        assert (after[name].mean() - values.mean()).abs() < 4 * error, name
+
+
+@pytest.fixture(scope="module")
+def middles(images):
+    """Images that fade to their mean colour outside the middle, so that their contents have a place."""
+    window = torch.exp(-(torch.linspace(-2.5, 2.5, 32) ** 2))
+    return torch.lerp(images.mean((2, 3), keepdim=True), images, window * window.unsqueeze(1))
+
+
+def test_nothing_stays_behind(middles):
+    check_nothing_stays_behind(augmented, middles)
+
+
+LEAKS = {
+    "brighter": lambda x: augmented(x) + views.BRIGHTNESS / 2,
+    "flatter": lambda x: 0.8 * augmented(x),
+    "aside": lambda x: augmented(x).roll(4, -1),
+}
+
+
+@pytest.mark.parametrize("leak", LEAKS.values(), ids=LEAKS)
+def test_leaks_are_noticed(middles, leak):
+    with pytest.raises(AssertionError):
+        check_nothing_stays_behind(leak, middles)
+
+
+# Whitening
+
+SIZE = 4
+COLOURS = torch.tensor([[1, 1, 1], [1, -1, 0], [1, 1, -2]], dtype=torch.float64)  # an axis a row
+COLOURS = COLOURS / COLOURS.norm(dim=1, keepdim=True)
+
+
+def test_cosines_are_the_modes_of_a_free_string():
+    """The orthonormal eigenvectors of second differences with free ends, whose eigenvalues are 2 - 2 cos(pi k / n)."""
+    differences = torch.diff(torch.eye(8, dtype=torch.float64), dim=0)
+    basis = views.cosines(8)
+    torch.testing.assert_close(basis @ basis.T, torch.eye(8, dtype=torch.float64))
+    expected = torch.tensor([2 - 2 * math.cos(math.pi * k / 8) for k in range(8)], dtype=torch.float64)
+    torch.testing.assert_close(basis @ (differences.T @ differences) @ basis.T, expected.diag())
+
+
+def pattern(axis, down, across):
+    """The image, of norm 1, that has one coefficient alone, written out by itself."""
+
+    def wave(k):
+        values = torch.tensor([math.cos(math.pi * k * (2 * place + 1) / (2 * SIZE)) for place in range(SIZE)])
+        return values.double() / values.norm()
+
+    return torch.einsum("c,h,w->chw", COLOURS[axis], wave(down), wave(across))
+
+
+SIZES = {(0, 0, 0): 20.0, (0, 0, 1): 5.0, (0, 2, 1): 1.0, (1, 0, 0): 4.0, (1, 3, 0): 0.5, (2, 1, 1): 0.1}
+
+
+def images_of_known_sizes():
+    """Two images for each pattern, plus and minus, so that its coefficient has the size written there over all."""
+    n = 2 * len(SIZES)
+    return torch.stack([sign * size * (n / 2) ** 0.5 * pattern(*k) for k, size in SIZES.items() for sign in (1, -1)])
+
+
+def check_each_pattern_is_divided_by_its_size(make):
+    patterns = torch.stack([pattern(*k) for k in SIZES])
+    sizes = torch.tensor([*SIZES.values()], dtype=torch.float64)
+    gain = 1 / (sizes + views.WHITENING_FLOOR)
+    gain *= (sizes.square().sum() / (gain * sizes).square().sum()).sqrt()
+    torch.testing.assert_close(make(images_of_known_sizes())(patterns), gain.view(-1, 1, 1, 1) * patterns)
+
+
+def test_each_pattern_is_divided_by_its_size():
+    check_each_pattern_is_divided_by_its_size(Whitened)
+
+
+WRONG_NORMS = {
+    "multiplied": ("gain", lambda gain: 1 / gain),
+    "unscaled": ("gain", lambda gain: 2 * gain),
+    "the basis transposed": ("cosines", lambda cosines: cosines.T),
+    "other colours": ("colours", lambda colours: colours.T),
+}
+
+
+@pytest.mark.parametrize(("name", "change"), WRONG_NORMS.values(), ids=WRONG_NORMS)
+def test_wrong_norms_are_rejected(name, change):
+    def make(images):
+        whitened = Whitened(images)
+        setattr(whitened, name, change(getattr(whitened, name)))
+        return whitened
+
+    with pytest.raises(AssertionError):
+        check_each_pattern_is_divided_by_its_size(make)
+
+
+def test_whitened_images_are_as_large_as_before_and_brightness_counts_less(images):
+    x = Whitened(images)(images)
+    torch.testing.assert_close(x.square().sum(), images.square().sum(), rtol=1e-4, atol=0)
+    assert x.mean((1, 2, 3)).std() < images.mean((1, 2, 3)).std() / 3
+
+
+def test_whitening_is_linear_and_symmetric_and_gradients_flow_through():
+    torch.manual_seed(0)
+    whitened = Whitened(images_of_known_sizes())
+    x, y = torch.randn(2, 3, 3, SIZE, SIZE, dtype=torch.float64)
+    torch.testing.assert_close(whitened(2 * x - y), 2 * whitened(x) - whitened(y))
+    torch.testing.assert_close((whitened(x) * y).sum(), (x * whitened(y)).sum())
+    assert torch.autograd.gradcheck(whitened, x.requires_grad_())
+
+
+# The digit view
+
+CHANNEL_SIZES = torch.tensor([5.0, 3.0, 2.0, 0.5], dtype=torch.float64)
+
+
+def turned():
+    """An orthogonal matrix, each column's largest entry above 0."""
+    matrix = torch.linalg.qr(torch.randn(4, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(0))).Q
+    return matrix * matrix.gather(0, matrix.abs().argmax(0, keepdim=True)).sign()
+
+
+def check_channels_are_those_of_known_sizes(channels):
+    axes = turned()
+    h = 2 * CHANNEL_SIZES.unsqueeze(1) * axes.T
+    h = torch.cat([h, -h])  # their covariance is axes diag(CHANNEL_SIZES^2) axes^T
+    expected = axes[:, :3] / (CHANNEL_SIZES[:3] + views.STAGE_FLOOR * CHANNEL_SIZES[0])
+    torch.testing.assert_close(channels(h, 3), expected)
+
+
+def test_principal_channels_are_those_of_known_sizes():
+    check_channels_are_those_of_known_sizes(principal_channels)
+
+
+WRONG_CHANNELS = {
+    "the least first": lambda h, n: principal_channels(h, 4).flip(1)[:, :n],
+    "no floor": lambda h, n: turned()[:, :n] / CHANNEL_SIZES[:n],
+    "either sign": lambda h, n: principal_channels(h, n) * torch.tensor([1, -1, 1]),
+    "the axes transposed": lambda h, n: principal_channels(h, 4).T[:, :n],
+}
+
+
+@pytest.mark.parametrize("wrong", WRONG_CHANNELS.values(), ids=WRONG_CHANNELS)
+def test_wrong_channels_are_rejected(wrong):
+    with pytest.raises(AssertionError):
+        check_channels_are_those_of_known_sizes(wrong)
+
+
+@pytest.fixture(scope="module")
+def classifier():
+    torch.manual_seed(0)
+    return DigitClassifier().eval()
+
+
+@pytest.fixture(scope="module")
+def view(classifier, images):
+    return DigitView(classifier, images[:60])
+
+
+def test_each_stage_is_a_channel_of_the_size_that_it_should_have(view, images):
+    x, seen = images[:60], view(images[:60])
+    assert seen.shape == x.shape
+    expected = x.square().sum() * torch.tensor(views.STAGE_SHARES)
+    torch.testing.assert_close(seen.square().sum((0, 2, 3)), expected, rtol=1e-3, atol=0)
+    torch.testing.assert_close(seen.mean((0, 2, 3)), torch.zeros(3), rtol=0, atol=1e-4)
+    assert sum(views.STAGE_SHARES) == pytest.approx(1)
+
+
+@pytest.mark.parametrize(
+    ("stage", "number", "down", "across", "rows", "columns"),
+    [
+        (0, 0, 0, 0, 0, 0),  # 8 x 8 places of 4 x 4 pixels, a number in each
+        (0, 7, 2, 1, 9, 7),
+        (1, 0, 0, 0, 0, 0),  # 4 x 4 places of 8 x 8 pixels
+        (1, 62, 3, 2, 31, 22),
+        (2, 9, 0, 0, slice(4, 8), slice(4, 8)),  # one place of 8 x 8 numbers, each in 4 x 4 pixels
+    ],
+)
+def test_each_number_lies_in_its_place(view, classifier, images, stage, number, down, across, rows, columns):
+    x = images[:60]
+    stages = (classifier.blocks[:14](x), classifier.blocks(x), classifier.features(x)[..., None, None])
+    h = stages[stage]
+    centred = (h - h.mean((0, 2, 3), keepdim=True))[:, :, down, across]
+    found = view(x)[:, stage, rows, columns].reshape(60, -1)
+    expected = (centred @ view.channels[stage].principal[:, number]).unsqueeze(1).expand_as(found)
+    torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-3)
+
+
+def test_gradients_flow_to_the_image_and_none_to_the_classifier(view, classifier, images):
+    x = images[:2].clone().requires_grad_()
+    view(x).square().sum().backward()
+    assert x.grad.abs().amax((1, 2, 3)).min() > 0
+    assert all(parameter.grad is None for parameter in classifier.parameters())
