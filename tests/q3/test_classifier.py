@@ -1,4 +1,4 @@
-"""The classifier that judges: it learns, in a unit of its own, and its command writes a file that judges."""
+"""The classifier of digits: it learns, its features have a unit of their own, and its command writes a classifier."""
 
 import json
 
@@ -6,15 +6,17 @@ import pytest
 import scipy.io
 import torch
 
-from experiments.harness.options import command
-from experiments.wgan import classifier, measures, weights
-from experiments.wgan.classifier import ClassifierOptions, Learner, set_unit, shift
-from q3_samplers import scale, stand_in
+from experiments.harness.main import main
+from experiments.wgan import measures, weights
+from experiments.wgan.classifier import EXPERIMENT, ClassifierOptions, Learner, set_unit, shift
+from experiments.wgan.stand_in import stand_in
+from model import DigitClassifier
+from q3_samplers import scale
 
 CPU = torch.device("cpu")
 
 
-def test_it_learns_the_digits_it_is_shown():
+def test_it_learns_two_digits():
     """Upright strokes are 1, level ones 7: after 24 steps it names most."""
     torch.manual_seed(0)
     photos = stand_in(32)
@@ -40,20 +42,20 @@ def test_shifts_stay_within_two_pixels_and_repeat_the_edge():
 
 def test_unit_is_that_of_the_training_images_and_no_digit_changes():
     torch.manual_seed(0)
-    network, images = classifier.DigitClassifier().eval(), stand_in(100).images
+    network, images = DigitClassifier().eval(), stand_in(100).images
     before = network(scale(images))
     set_unit(network, images)
     assert network.features(scale(images)).square().mean().item() == pytest.approx(1, rel=1e-5)
     torch.testing.assert_close(network(scale(images)), before, rtol=1e-4, atol=1e-5)
 
 
-def test_command_writes_a_classifier_and_goes_on_where_it_was(data_file, tmp_path, capsys):
+def test_command_writes_a_classifier_and_resumes_to_the_bit(data_file, tmp_path, capsys):
     arrays = scipy.io.loadmat(data_file)
     scipy.io.savemat(tmp_path / "few.mat", {"X": arrays["X"][..., :100], "y": arrays["y"][:100]})
 
     def run(name, *arguments):
         argv = ["--run-dir", tmp_path / name, "--data-file", tmp_path / "few.mat", "--batch-size", 40, *arguments]
-        return command(classifier._main, [*map(str, argv)])
+        return main(EXPERIMENT, [*map(str, argv)])
 
     assert run("whole", "--epochs", 2, "--schedule", "constant") == 0
     assert "accuracy on the validation block" in capsys.readouterr().out
@@ -63,5 +65,5 @@ def test_command_writes_a_classifier_and_goes_on_where_it_was(data_file, tmp_pat
     assert all(torch.equal(whole[name], parts[name]) for name in whole)
     log = [json.loads(line) for line in (tmp_path / "whole" / "log.jsonl").read_text().splitlines()]
     assert [entry["epoch"] for entry in log] == [1, 2]
-    assert command(classifier._main, ["--run-dir", str(tmp_path / "none")]) == 2
+    assert main(EXPERIMENT, ["--run-dir", str(tmp_path / "none")]) == 2
     assert "--data-file" in capsys.readouterr().err
