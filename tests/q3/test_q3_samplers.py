@@ -1,6 +1,8 @@
 """SVHN's files read right, wrong ones refused with a reason, and a stand-in that is always the same."""
 
 import hashlib
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -9,6 +11,8 @@ import torch
 from torch.utils.data import DataLoader
 
 import q3_samplers
+from experiments.wgan import measures, weights
+from experiments.wgan.stand_in import stand_in
 
 
 @pytest.fixture
@@ -36,7 +40,7 @@ def test_scaling_reaches_both_ends():
 
 
 def test_blocks_are_contiguous_and_share_no_image():
-    photos = q3_samplers.stand_in(205)
+    photos = stand_in(205)
     blocks = q3_samplers.in_blocks(photos)
     assert [len(block.images) for block in blocks] == [165, 20, 20]
     assert torch.equal(torch.cat([block.images for block in blocks]), photos.images)
@@ -45,7 +49,7 @@ def test_blocks_are_contiguous_and_share_no_image():
 
 
 def test_beside_a_test_file_its_images_from_10000_on_are_the_test(monkeypatch):
-    photos = q3_samplers.stand_in(205)
+    photos = stand_in(205)
     numbers = torch.arange(10_300)
     images = torch.stack([numbers // 256, numbers % 256], 1).byte().view(-1, 2, 1, 1)  # each another one
     blocks = q3_samplers.in_blocks(photos, q3_samplers.Photos("test file", "", images, numbers))
@@ -56,7 +60,7 @@ def test_beside_a_test_file_its_images_from_10000_on_are_the_test(monkeypatch):
 
 
 def test_every_image_has_a_fingerprint_of_its_own_wherever_it_stands():
-    images = q3_samplers.stand_in(300).images
+    images = stand_in(300).images
     marks = q3_samplers.fingerprints(images)
     assert len(set(marks)) == 300 and max(marks) < 2**48
     assert q3_samplers.fingerprints(images.flip(0)[:100].clone()) == marks[::-1][:100]
@@ -191,22 +195,16 @@ def test_missing_file_is_one_line_that_says_where_to_get_it(published, missing):
     assert [name for name in q3_samplers.MD5 if f"{q3_samplers.ADDRESSES[0]}{name}" in message] == missing
 
 
-def flipped(content):
-    return content[: len(content) // 2] + bytes([content[len(content) // 2] ^ 1]) + content[len(content) // 2 + 1 :]
-
-
 DAMAGE = {
-    "empty": lambda content: b"",
-    "truncated": lambda content: content[: len(content) // 2],
-    "one bit flipped": flipped,
-    "a web page": lambda content: b"<html><body>moved</body></html>" * 20,
-    "header only": lambda content: content[:128],
+    "empty": b"",
+    "a web page": b"<html><body>moved</body></html>" * 20,
+    "header only": b"MATLAB 5.0 MAT-file, Platform: GLNXA64".ljust(124) + b"\x00\x01IM",
 }
 
 
-@pytest.mark.parametrize("damage", DAMAGE.values(), ids=DAMAGE)
-def test_damaged_files_are_refused_in_one_line(mat, damage):
-    mat.write_bytes(damage(mat.read_bytes()))
+@pytest.mark.parametrize("content", DAMAGE.values(), ids=DAMAGE)
+def test_damaged_files_are_refused_in_one_line(mat, content):
+    mat.write_bytes(content)
     with pytest.raises(ValueError, match=r"some\.mat is (damaged or no MATLAB file|not of SVHN's form)") as error:
         q3_samplers.svhn(mat)
     assert "\n" not in str(error.value)
@@ -214,9 +212,9 @@ def test_damaged_files_are_refused_in_one_line(mat, damage):
 
 def test_truncation_anywhere_is_refused(mat):
     content = mat.read_bytes()
-    for length in range(0, len(content) - 1, 997):
+    for length in range(0, len(content) - 1, 4999):
         mat.write_bytes(content[:length])
-        with pytest.raises(ValueError, match="some"):
+        with pytest.raises(ValueError, match=r"some\.mat is"):
             q3_samplers.svhn(mat)
 
 
@@ -252,16 +250,20 @@ def test_published_name_demands_the_published_contents(mat):
         q3_samplers.svhn(path)
 
 
-def test_stand_in_is_seeded_and_plausible():
-    photos = q3_samplers.stand_in(200)
-    assert photos.digest == q3_samplers.stand_in(200).digest != q3_samplers.stand_in(200, seed=1).digest
-    assert (photos.name, photos.images.dtype, photos.images.shape) == ("svhn-stand-in", torch.uint8, (200, 3, 32, 32))
+def test_stand_in_is_the_same_bytes_at_every_call_and_everywhere():
+    photos = stand_in(8)
+    assert photos.digest == stand_in(8).digest != stand_in(8, seed=1).digest
+    assert photos.digest == "4f8e20d80a36d25e8af52f0aabcce236c6850cc0e812e8a060a6bef7fc8724c6"
+    assert (photos.name, photos.images.dtype, photos.images.shape) == ("svhn-stand-in", torch.uint8, (8, 3, 32, 32))
+
+
+def test_digits_of_the_stand_in_can_be_read():
+    """By the judge classifier, which was trained on photographs."""
+    photos = stand_in(300)
     assert photos.labels.unique().tolist() == list(range(10))
-    grey = q3_samplers.scale(photos.images).mean(1)
-    middle, edge = grey[:, 8:24, 8:24].std((1, 2)), grey[:, :, 0].std(1)
-    assert (middle > 0.05).all()  # something is written on every picture
-    assert middle.mean() > edge.mean()
-    levels = photos.images.int()
-    assert max(levels.diff(dim=axis).abs().max() for axis in (2, 3)) < 200  # too bright is white, not black
-    colours = (levels - levels.float().mean(1, keepdim=True)).abs().mean((1, 2, 3))
-    assert colours.median() > 8  # of 255
+    assert measures.accuracy(weights.load_classifier()[0], photos) > 0.85
+
+
+def test_samplers_and_stand_in_need_no_fonts_and_no_plotting():
+    code = "import sys, experiments.wgan.stand_in; print('q3_samplers' in sys.modules, {'matplotlib', 'PIL'} & {*sys.modules})"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "True set()\n"

@@ -1,0 +1,295 @@
+"""WGAN-LP's training: each update moves the right network the right way, and runs repeat, resume and lengthen to the bit."""
+
+import copy
+from dataclasses import replace
+
+import pytest
+import torch
+
+import q3_samplers
+from experiments.harness.run import RunDirectory
+from experiments.harness.training import set_random_state
+from experiments.wgan import explore, measures, train, weights
+from experiments.wgan.options import PRESETS
+from experiments.wgan.stand_in import stand_in
+from experiments.wgan.train import Learner, Monitor, overfitting_score
+from experiments.wgan.views import Whitened
+from model import DigitClassifier, Generator, ImageCritic
+from q3_solution import CriticLoss, critic_loss, generator_loss
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def images():
+    return stand_in(50).images
+
+
+def options(**changed):
+    return replace(PRESETS["tuned"], **{"h_dim": 4, "z_dim": 6, "batch_size": 8, "guide": False, **changed})
+
+
+def equal(first, second):
+    """Whether two dictionaries of tensors hold the same bits."""
+    return first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
+
+
+def parameters(network):
+    return {name: value.detach().clone() for name, value in network.named_parameters()}
+
+
+def test_each_update_moves_its_own_network_and_lowers_its_loss(images):
+    torch.manual_seed(0)
+    learner, x, z = Learner(options(whiten=False, augment=False), images), q3_samplers.scale(images[:8]), torch.randn(8, 6)
+
+    def losses():
+        torch.manual_seed(1)  # the same points for the penalty
+        y = learner.generator(z).detach()
+        return critic_loss(x, y, learner.critic).total.item(), generator_loss(y, learner.critic).item()
+
+    generator, critic, (critic_before, _) = parameters(learner.generator), parameters(learner.critic), losses()
+    learner.update_critics(x, z, 10.0)
+    assert equal(generator, parameters(learner.generator))
+    assert not equal(critic, parameters(learner.critic))
+    assert losses()[0] < critic_before
+
+    critic, (_, generator_before) = parameters(learner.critic), losses()
+    learner.update_generator(z)
+    assert equal(critic, parameters(learner.critic))
+    assert not equal(generator, parameters(learner.generator))
+    assert losses()[1] < generator_before
+
+
+@pytest.mark.parametrize("guide", [False, True])
+def test_generator_descends_the_weighted_sum_of_what_critics_say_of_their_views(images, guide):
+    torch.manual_seed(0)
+    learner, z = Learner(options(guide=guide, augment=False), images), torch.randn(8, 6)
+    views = [(learner.critic, learner.whitened, 1.0)]
+    views += [(learner.digit_critic, learner.digit_view, 6.0)] if guide else []
+    plain, judges = copy.deepcopy(learner.generator), copy.deepcopy([critic for critic, _, _ in views])
+    sum(-weight * judge(view(plain(z))).mean() for judge, (_, view, weight) in zip(judges, views)).backward()
+    learner.update_generator(z)
+    for mine, expected in zip(learner.generator.parameters(), plain.parameters()):
+        torch.testing.assert_close(mine.grad, expected.grad, rtol=1e-3, atol=1e-5)
+    assert all(parameter.grad is None for critic, _, _ in views for parameter in critic.parameters())
+
+
+def test_both_critics_climb_on_their_own_views(images):
+    torch.manual_seed(0)
+    learner, x, z = Learner(options(guide=True, augment=False), images), q3_samplers.scale(images[:8]), torch.randn(8, 6)
+    y, critics = learner.generator(z).detach(), [*learner.critics()]
+    learner.generator.load_state_dict(learner.average.state_dict())  # running statistics as before y was made
+
+    def estimates():
+        return [(f(view(x)).mean() - f(view(y)).mean()).item() for f, _, view, _ in critics]
+
+    before, losses = estimates(), learner.update_critics(x, z, 0.0)
+    assert [loss.wasserstein_estimate.item() for loss in losses] == pytest.approx(before, abs=1e-5)
+    assert all(after > former for after, former in zip(estimates(), before, strict=True))
+
+
+@pytest.mark.parametrize(("precision", "error"), [("float32", 0), ("bfloat16", 0.02)])
+def test_bfloat16_changes_the_losses_little_and_the_type_of_weights_and_losses_not_at_all(images, precision, error):
+    measured = []
+    for kind in ("float32", precision):
+        torch.manual_seed(0)
+        learner = Learner(options(precision=kind), images)
+        measured.append(torch.stack([torch.stack([*learner.advance(step).values()]) for step in (1, 2, 3)]))
+        assert all(p.dtype == torch.float32 for p in (*learner.generator.parameters(), *learner.critic.parameters()))
+    reference, other = measured
+    assert torch.equal(reference, other) == (error == 0)
+    assert not torch.equal(other, other.bfloat16().float())  # what is measured is not rounded to 16 bits
+    torch.testing.assert_close(other, reference, rtol=error, atol=error * reference.abs().max().item())
+
+
+@pytest.mark.parametrize(("lazy", "weights_of_penalty"), [(False, [10, 10, 10]), (True, [30, 0, 0])])
+def test_every_critic_update_has_fresh_images_and_noise_and_its_weight_of_the_penalty(
+    images, monkeypatch, lazy, weights_of_penalty
+):
+    learner, given = Learner(options(critic_updates=3, lazy_penalty=lazy), images), []
+    monkeypatch.setattr(learner, "update_critics", lambda *asked: given.append(asked) or [CriticLoss(*torch.ones(3))])
+    monkeypatch.setattr(learner, "update_generator", lambda z: given.append((None, z, None)) or torch.zeros(()))
+    assert [*map(float, learner.advance(1).values())] == [1, 1, 0]
+    x, z, weight = zip(*given)
+    assert [*weight] == [*weights_of_penalty, None]
+    assert all(not torch.equal(a, b) for tensors in (x[:3], z) for i, a in enumerate(tensors) for b in tensors[:i])
+
+
+def test_average_follows_the_generator_by_its_decay(images):
+    torch.manual_seed(0)
+    learner = Learner(options(average_decay=0.9), images)
+    before = copy.deepcopy(learner.average.state_dict())
+    learner.advance(10_001)
+    now, average = learner.generator.state_dict(), learner.average.state_dict()
+    for name in ("decoder.0.weight", "decoder.1.running_var"):
+        torch.testing.assert_close(average[name], 0.9 * before[name] + 0.1 * now[name])
+    plain = Learner(options(average_decay=0.0), images)
+    assert plain.average is plain.generator
+
+
+def test_training_brings_the_generator_nearer_to_the_images():
+    """40 steps on pictures of one colour: the distance falls to less than half."""
+    torch.manual_seed(0)
+    colour = torch.tensor([200, 90, 40], dtype=torch.uint8).view(1, 3, 1, 1)
+    images = colour + torch.randint(20, (64, 3, 32, 32), dtype=torch.uint8)
+    rates = dict(learning_rate=2e-3, critic_learning_rate=2e-3, schedule="constant", average_decay=0.0)
+    learner = Learner(options(**rates, whiten=False), images)  # in pixels, since all they have is brightness
+
+    def distance():
+        means = (part.mean((0, 2, 3)) for part in (explore.draw(learner.generator, 64), q3_samplers.scale(images)))
+        return torch.dist(*means)
+
+    before = distance()
+    for step in range(1, 41):
+        learner.advance(step)
+    assert distance() < before / 2
+
+
+@pytest.mark.parametrize("change", ["augment", "whiten"])
+def test_real_and_generated_images_are_changed_alike_and_the_generator_learns_through_it(images, monkeypatch, change):
+    """All images made blank by one change: the critic measures no distance, and gives the generator no direction."""
+    learner, changed = Learner(options(critic_updates=2), images), []
+
+    def blank(x):
+        changed.append(x.requires_grad)
+        return 0 * x
+
+    monkeypatch.setattr(*((train, "augmented") if change == "augment" else (learner, "whitened")), blank)
+    before = parameters(learner.generator)
+    assert learner.advance(1)["wasserstein_estimate"] == 0
+    assert changed == [False, False, False, False, True]  # x and y at each update, then the generator's own
+    assert equal(parameters(learner.generator), before)
+    plain = Learner(options(**{change: False}), images)
+    assert plain.advance(1)["wasserstein_estimate"] != 0
+    assert len(changed) == 5
+
+
+def test_critic_receives_whitened_images(images):
+    real = q3_samplers.scale(images)
+    assert torch.equal(Learner(options(), images).critic_view(real), Whitened(real)(real))
+    assert Learner(options(whiten=False), images).critic_view(real) is real
+
+
+# What is followed while training
+
+
+def test_overfitting_score_is_the_share_of_the_distance_that_holds_for_training_images_alone(tmp_path, monkeypatch):
+    """The critic squares the brightness of its view, x + 3: white training images 16, grey ones 3.2^2, black ones 4."""
+    learner = Learner(options(), stand_in(8).images)
+    learner.critic, learner.whitened = lambda x: x.mean((1, 2, 3)) ** 2, lambda x: x + 3
+    blocks = q3_samplers.in_blocks(stand_in(500))
+    train, valid = (block._replace(images=torch.full_like(block.images, v)) for block, v in zip(blocks, (255, 153)))
+    monkeypatch.setattr(explore, "draw", lambda generator, n: torch.full((n, 3, 32, 32), -1.0))
+    with RunDirectory(tmp_path / "run") as run:
+        measured = Monitor(run, learner, q3_samplers.Blocks(train, valid, blocks.test), 60).measure(1)
+    assert measured["overfitting"] == pytest.approx((16 - 3.2**2) / (16 - 4), rel=1e-3)
+    assert measured["legible"] == 0
+
+
+def test_error_of_the_overfitting_score_is_its_spread():
+    """200 scores know their standard deviation to 5%. Values 3, 2 and 0 on average: a score of 1/3."""
+    generator = torch.Generator().manual_seed(0)
+
+    def values(mean):
+        return mean + torch.randn(100, 10, 1, generator=generator).expand(100, 10, 3).flatten()[:1000]
+
+    found, errors = torch.tensor([overfitting_score(values(3), values(2), values(0)[::3]) for _ in range(200)]).T
+    assert abs(found.mean() - 1 / 3) < 4 * found.std() / 200**0.5
+    assert 0.8 < errors.mean() / found.std() < 1.2
+
+
+# Interrupted, resumed, made longer
+
+KINDS = {"handout": ["--preset", "handout"], "tuned": ["--critic-updates", 1, "--schedule", "constant"]}
+
+
+class Killed(BaseException):
+    """In place of a kill: nothing catches it."""
+
+
+def kill(*_):
+    raise Killed
+
+
+@pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS)
+def test_run_killed_at_any_step_and_resumed_or_made_longer_is_the_run_that_was_never_stopped(
+    q3, learnt, tmp_path, monkeypatch, kind
+):
+    """A checkpoint every second step. The guide of the disk may be another one by then: a run has a view of its own."""
+    weights.save(tmp_path / "other.pt", {"classifier": DigitClassifier()}, {"seen": []})
+    assert q3("train", "--run-dir", tmp_path / "whole", *kind)[0] == 0
+    whole, log = learnt(tmp_path / "whole"), log_without_times(tmp_path / "whole")
+    for step in (1, 2, 4, 7, 8):
+        folder = tmp_path / str(step)
+        with monkeypatch.context() as patch:
+            advance = Learner.advance
+            patch.setattr(Learner, "advance", lambda learner, n, step=step: kill() if n == step else advance(learner, n))
+            with pytest.raises(Killed):
+                q3("train", "--run-dir", folder, "--checkpoint-minutes", 1e-6, *kind)
+        with monkeypatch.context() as patch:
+            if step > 2:
+                patch.setattr(weights, "GUIDE", tmp_path / "other.pt")
+            code, out, err = q3("train", "--run-dir", folder, "--resume", "--log-every", 2)
+        assert (code, err) == (0, "")
+        assert (f"resuming after generator step {(step - 1) // 2 * 2} of 8" in out) == (step > 2)
+        assert equal(learnt(folder), whole)
+        assert log_without_times(folder) == log
+    assert q3("train", "--run-dir", tmp_path / "short", *kind, "--generator-steps", 4)[0] == 0
+    assert not equal(learnt(tmp_path / "short"), whole)
+    assert q3("train", "--run-dir", tmp_path / "short", "--resume", "--generator-steps", 8, "--log-every", 2)[0] == 0
+    assert equal(learnt(tmp_path / "short"), whole)
+
+
+def log_without_times(folder):
+    """What depends neither on the clock nor on where the checkpoints were."""
+    kept = ("dataset", "generator_step", "wasserstein_estimate", "lipschitz_penalty", "generator_loss")
+    return [{name: entry[name] for name in kept} for entry in RunDirectory(folder).read_log()]
+
+
+def test_whatever_a_resume_forgets_changes_the_run(images, tmp_path, monkeypatch):
+    weights.save(tmp_path / "other.pt", {"classifier": DigitClassifier()}, {})
+
+    def end(forgotten=None):
+        """The losses of steps 3 and 4, and the average generator after them, of a run resumed after step 2."""
+        torch.manual_seed(0)
+        with monkeypatch.context() as patch:
+            learner = Learner(options(guide=True, critic_updates=1), images)
+            [learner.advance(step) for step in (1, 2)]
+            state, randomness = copy.deepcopy(learner.state_dict()), torch.get_rng_state()
+            patch.setattr(weights, "GUIDE", tmp_path / "other.pt")
+            if forgotten != "nothing to resume":
+                learner = Learner(learner.options, images)
+                learner.parts = [part for part in learner.parts if part != forgotten]
+                learner.load_state_dict(state)
+                set_random_state({"cpu": torch.get_rng_state() if forgotten == "randomness" else randomness}, CPU)
+            losses = [torch.stack([*learner.advance(step).values()]) for step in (3, 4)]
+            return torch.cat([*losses, *(value.flatten() for value in learner.average.state_dict().values())])
+
+    whole = end("nothing to resume")
+    assert torch.equal(end(), whole)
+    for part in (*Learner(options(guide=True), images).parts, "randomness"):
+        assert not torch.equal(end(part), whole), part
+
+
+def test_generator_is_made_again_when_a_kill_came_between(q3, tmp_path, monkeypatch):
+    path = tmp_path / "run" / "generator.pt"
+    with monkeypatch.context() as patch:
+        patch.setattr(weights, "save", kill)
+        with pytest.raises(Killed):
+            q3("train", "--run-dir", tmp_path / "run", "--no-guide")
+    code, _, err = q3("evaluate", "--run-dir", tmp_path / "run")
+    assert (code, err.count("\n")) == (2, 1)
+    assert "has no generator.pt yet; go on with train --resume" in err
+    assert q3("train", "--run-dir", tmp_path / "run", "--resume")[0] == 0
+    assert q3("train", "--run-dir", tmp_path / "whole", "--no-guide")[0] == 0
+    made, whole = (weights.load_generator(folder / "generator.pt")[0].state_dict() for folder in (path.parent, tmp_path / "whole"))
+    assert equal(made, whole)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_run_on_a_gpu_resumes_and_its_generator_draws_the_same_on_the_cpu(q3, tmp_path):
+    assert q3("train", "--run-dir", tmp_path / "run", "--device", "cuda")[0] == 0
+    assert q3("--run-dir", tmp_path / "run", "--resume", "--device", "cuda")[0] == 0
+    generator, _ = weights.load_generator(tmp_path / "run" / "generator.pt")
+    on_cpu = explore.draw(generator, 8)
+    torch.testing.assert_close(explore.draw(generator.cuda(), 8).cpu(), on_cpu, rtol=0.02, atol=0.02)
