@@ -32,7 +32,10 @@ def test_images_and_digits_are_read_in_their_order(mat, arrays):
     photos = q3_samplers.svhn(mat)
     assert (photos.name, photos.images.dtype, photos.images.shape) == ("SVHN some", torch.uint8, (20, 3, 32, 32))
     assert photos.images[7, 2, 5, 30] == int(arrays["X"][5, 30, 2, 7])
-    assert photos.labels.tolist() == [digit % 10 for digit in arrays["y"].ravel().tolist()]
+    digits = arrays["y"].astype(np.int64).ravel() % 10
+    assert photos.labels.tolist() == digits.tolist()
+    content = np.ascontiguousarray(arrays["X"].transpose(3, 2, 0, 1)).tobytes() + digits.tobytes()
+    assert photos.digest == hashlib.sha256(content).hexdigest()
 
 
 def test_scaling_reaches_both_ends():
@@ -43,19 +46,16 @@ def test_blocks_are_contiguous_and_share_no_image():
     photos = stand_in(205)
     blocks = q3_samplers.in_blocks(photos)
     assert [len(block.images) for block in blocks] == [165, 20, 20]
-    assert torch.equal(torch.cat([block.images for block in blocks]), photos.images)
-    assert torch.equal(torch.cat([block.labels for block in blocks]), photos.labels)
-    assert len({block.digest for block in blocks}) == 3
+    for kind in ("images", "labels"):
+        assert torch.equal(torch.cat([getattr(block, kind) for block in blocks]), getattr(photos, kind))
 
 
-def test_beside_a_test_file_its_images_from_10000_on_are_the_test(monkeypatch):
+def test_beside_a_test_file_its_images_from_10000_on_are_the_test():
     photos = stand_in(205)
     numbers = torch.arange(10_300)
-    images = torch.stack([numbers // 256, numbers % 256], 1).byte().view(-1, 2, 1, 1)  # each another one
-    blocks = q3_samplers.in_blocks(photos, q3_samplers.Photos("test file", "", images, numbers))
+    blocks = q3_samplers.in_blocks(photos, q3_samplers.Photos("test file", "", numbers, numbers))
     assert [len(block.images) for block in blocks] == [185, 20, 300]
-    assert (blocks.test.name, blocks.test.labels[0]) == ("test file", 10_000)
-    assert torch.equal(blocks.test.images, images[10_000:])
+    assert torch.equal(blocks.test.images, numbers[10_000:]) and torch.equal(blocks.test.labels, numbers[10_000:])
     assert blocks.valid.labels.tolist() == photos.labels[185:].tolist()
 
 
@@ -67,13 +67,6 @@ def test_every_image_has_a_fingerprint_of_its_own_wherever_it_stands():
     darker = images.clone()
     darker[:, 2, 31, 31] ^= 1
     assert not set(marks) & set(q3_samplers.fingerprints(darker))
-
-
-def test_digest_is_that_of_all_bytes(arrays, mat):
-    photos = q3_samplers.svhn(mat)
-    digits = (arrays["y"].astype(np.int64).ravel() % 10).tobytes()
-    content = np.ascontiguousarray(arrays["X"].transpose(3, 2, 0, 1)).tobytes() + digits
-    assert photos.digest == hashlib.sha256(content).hexdigest()
 
 
 def test_spread_is_even_and_takes_no_more_than_there_are():
@@ -97,8 +90,7 @@ def check_sampler(svhn_sampler, folder):
     images, digits = q3_samplers.scale(photos.images), photos.labels.tolist()
     place = {image.numpy().tobytes(): number for number, image in enumerate(images)}
     torch.manual_seed(0)
-    loaders = svhn_sampler(folder, train_batch_size=6, test_batch_size=8, valid_split=0.25)
-    seen = []
+    loaders, seen = svhn_sampler(folder, train_batch_size=6, test_batch_size=8, valid_split=0.25), []
     for loader, sizes in zip(loaders, ([6, 6], [5], [8, 8, 4])):
         batches = list(loader)
         assert [(len(x), len(y)) for x, y in batches] == [(size, size) for size in sizes]
@@ -124,6 +116,7 @@ def check_sampler(svhn_sampler, folder):
 
 def test_sampler_keeps_the_handouts_contract(published):
     check_sampler(q3_samplers.svhn_sampler, published)
+    check_sampler(remade(0), published)  # so the check rejects the wrong ones below for what they do
 
 
 def remade(changed, **options):
@@ -139,23 +132,6 @@ def remade(changed, **options):
     return svhn_sampler
 
 
-def valid_at_the_end(root, train_batch_size, test_batch_size, valid_split=0):
-    _, _, test = q3_samplers.svhn_sampler(root, train_batch_size, test_batch_size)
-    photos = q3_samplers.svhn(root / "train_32x32.mat")
-    size = int(valid_split * len(photos.images))
-    sizes = [len(photos.images) - size, size]
-    parts = zip(photos.images.split(sizes), photos.labels.split(sizes))
-    train, valid = (q3_samplers.ScaledPhotos(*part) for part in parts)
-    return DataLoader(train, train_batch_size, shuffle=True, drop_last=True), DataLoader(valid, train_batch_size), test
-
-
-def batches_as_tuples(*arguments, **options):
-    loaders = q3_samplers.svhn_sampler(*arguments, **options)
-    for loader in loaders:
-        loader.collate_fn = lambda items: tuple(torch.utils.data.default_collate(items))
-    return loaders
-
-
 WRONG_SAMPLERS = {
     "the last batch of training kept": remade(0, drop_last=False),
     "training in the file's order": remade(0, shuffle=False),
@@ -163,13 +139,8 @@ WRONG_SAMPLERS = {
     "the last batch of validation dropped": remade(1, drop_last=True),
     "test shuffled": remade(2, shuffle=True),
     "the last batch of the test dropped": remade(2, drop_last=True),
-    "validation from the end of the file": valid_at_the_end,
-    "batches as tuples": batches_as_tuples,
+    "validation and test exchanged": lambda *asked, **named: [q3_samplers.svhn_sampler(*asked, **named)[i] for i in (0, 2, 1)],
 }
-
-
-def test_right_sampler_made_anew_is_accepted(published):
-    check_sampler(remade(0), published)
 
 
 @pytest.mark.parametrize("variant", WRONG_SAMPLERS.values(), ids=WRONG_SAMPLERS)
@@ -178,55 +149,37 @@ def test_wrong_sampler_is_rejected(variant, published):
         check_sampler(variant, published)
 
 
-@pytest.mark.parametrize("valid_split", [-0.1, 1, 1.5, float("nan")])
+@pytest.mark.parametrize("valid_split", [-0.1, 1, float("nan")])
 def test_valid_split_must_be_a_fraction(published, valid_split):
     with pytest.raises(ValueError, match=r"valid_split is a fraction of the training file, at least 0 and below 1, not"):
         q3_samplers.svhn_sampler(published, 6, 8, valid_split)
 
 
-@pytest.mark.parametrize("missing", [["train_32x32.mat"], ["test_32x32.mat"], ["train_32x32.mat", "test_32x32.mat"]])
-def test_missing_file_is_one_line_that_says_where_to_get_it(published, missing):
-    for name in missing:
-        (published / name).unlink()
+def test_missing_file_is_one_line_that_says_where_to_get_it(published):
+    (published / "test_32x32.mat").unlink()
     with pytest.raises(FileNotFoundError) as error:
         q3_samplers.svhn_sampler(published, 6, 8)
     message = str(error.value)
     assert str(published / "svhn") in message and "\n" not in message
-    assert [name for name in q3_samplers.MD5 if f"{q3_samplers.ADDRESSES[0]}{name}" in message] == missing
+    assert f"{q3_samplers.ADDRESSES[0]}test_32x32.mat" in message and "train_32x32.mat" not in message
 
 
-DAMAGE = {
-    "empty": b"",
-    "a web page": b"<html><body>moved</body></html>" * 20,
-    "header only": b"MATLAB 5.0 MAT-file, Platform: GLNXA64".ljust(124) + b"\x00\x01IM",
-}
-
-
-@pytest.mark.parametrize("content", DAMAGE.values(), ids=DAMAGE)
-def test_damaged_files_are_refused_in_one_line(mat, content):
-    mat.write_bytes(content)
-    with pytest.raises(ValueError, match=r"some\.mat is (damaged or no MATLAB file|not of SVHN's form)") as error:
-        q3_samplers.svhn(mat)
-    assert "\n" not in str(error.value)
-
-
-def test_truncation_anywhere_is_refused(mat):
+def test_damaged_files_are_refused_in_one_line(mat):
+    """Cut anywhere, empty too, or another thing altogether."""
     content = mat.read_bytes()
-    for length in range(0, len(content) - 1, 4999):
-        mat.write_bytes(content[:length])
-        with pytest.raises(ValueError, match=r"some\.mat is"):
+    for damaged in (b"<html><body>moved</body></html>" * 20, *(content[:length] for length in range(0, len(content), 2999))):
+        mat.write_bytes(damaged)
+        with pytest.raises(ValueError, match=r"some\.mat is (damaged or no MATLAB file|not of SVHN's form)") as error:
             q3_samplers.svhn(mat)
+        assert "\n" not in str(error.value)
 
 
 FOREIGN = {
     "other keys": (lambda a: {"images": a["X"], "labels": a["y"]}, r"holds images uint8 \(32, 32, 3, 20\), labels uint8"),
     "no digits": (lambda a: {"X": a["X"]}, r"holds X uint8 \(32, 32, 3, 20\)$"),
-    "nothing": (lambda a: {}, "holds nothing"),
-    "another type": (lambda a: {**a, "X": a["X"].astype(float)}, "holds X double"),
     "another size": (lambda a: {**a, "X": a["X"][:28, :28]}, r"holds X uint8 \(28, 28, 3, 20\)"),
     "fewer digits than images": (lambda a: {**a, "y": a["y"][:-1]}, r"y uint8 \(19, 1\)"),
     "digits from 0 to 9": (lambda a: {**a, "y": a["y"] % 10}, r"from 1 to 10 \(10 for the digit 0\), but .* from 0 to 9$"),
-    "text": (lambda a: {**a, "y": "0123"}, "y char"),
 }
 
 

@@ -34,11 +34,9 @@ def pickled(path):
 FAULTS = {
     "missing": (lambda path: None, "is missing"),
     "empty": (lambda path: path.write_bytes(b""), "is damaged or of another form"),
-    "text": (lambda path: path.write_text("weights"), "is damaged or of another form"),
     "malicious": (pickled, "is damaged or of another form"),
     "malicious in torch's form": (lambda path: saved(Malicious(path.parent / "executed"))(path), "damaged or of another form"),
     "a list": (saved([1, 2]), "holds a list"),
-    "a whole network": (saved(Generator(3, 2)), "is damaged or of another form"),
     "a critic": (saved(ImageCritic(3).state_dict()), "decoder.0.weight"),
     "prefixed names": (saved({f"module.{name}": value for name, value in STATE.items()}), "decoder.0.weight"),
     "one too few": (saved({name: STATE[name] for name in [*STATE][:-1]}), "Missing key"),
