@@ -1,9 +1,6 @@
 """The classifier of digits: it learns, its features have a unit of their own, and its command writes a classifier."""
 
-import json
-
 import pytest
-import scipy.io
 import torch
 
 from experiments.harness.main import main
@@ -11,20 +8,17 @@ from experiments.wgan import measures, weights
 from experiments.wgan.classifier import EXPERIMENT, ClassifierOptions, Learner, set_unit, shift
 from experiments.wgan.stand_in import stand_in
 from model import DigitClassifier
-from q3_samplers import scale
-
-CPU = torch.device("cpu")
+from q3_samplers import fingerprints, scale, svhn, with_digest
 
 
 def test_it_learns_two_digits():
     """Upright strokes are 1, level ones 7: after 24 steps it names most."""
     torch.manual_seed(0)
-    photos = stand_in(32)
-    images = torch.randint(60, photos.images.shape, dtype=torch.uint8)
+    images = torch.randint(60, (32, 3, 32, 32), dtype=torch.uint8)
     images[:16, :, :, 12:20] += 150
     images[16:, :, 12:20] += 150
-    photos = photos._replace(images=images, labels=torch.tensor([1] * 16 + [7] * 16))
-    learner = Learner(ClassifierOptions(epochs=6, batch_size=8), photos, CPU)
+    photos = with_digest("strokes", images, torch.tensor([1] * 16 + [7] * 16))
+    learner = Learner(ClassifierOptions(epochs=6, batch_size=8), photos, torch.device("cpu"))
     losses = [learner.advance(epoch)["cross_entropy"] for epoch in range(1, 7)]
     assert losses[0] > 2 * losses[-1]
     assert measures.accuracy(learner.classifier, photos) > 0.9
@@ -49,21 +43,12 @@ def test_unit_is_that_of_the_training_images_and_no_digit_changes():
     torch.testing.assert_close(network(scale(images)), before, rtol=1e-4, atol=1e-5)
 
 
-def test_command_writes_a_classifier_and_resumes_to_the_bit(data_file, tmp_path, capsys):
-    arrays = scipy.io.loadmat(data_file)
-    scipy.io.savemat(tmp_path / "few.mat", {"X": arrays["X"][..., :100], "y": arrays["y"][:100]})
-
-    def run(name, *arguments):
-        argv = ["--run-dir", tmp_path / name, "--data-file", tmp_path / "few.mat", "--batch-size", 40, *arguments]
-        return main(EXPERIMENT, [*map(str, argv)])
-
-    assert run("whole", "--epochs", 2, "--schedule", "constant") == 0
+def test_command_writes_a_classifier_that_says_what_it_has_seen(data_file, tmp_path, capsys):
+    run = ["--run-dir", str(tmp_path / "run")]
+    assert main(EXPERIMENT, run) == 2
+    assert "name the images to train on by --data-file" in capsys.readouterr().err
+    assert main(EXPERIMENT, [*run, "--data-file", str(data_file), "--epochs", "1"]) == 0
     assert "accuracy on the validation block" in capsys.readouterr().out
-    assert run("parts", "--epochs", 1, "--schedule", "constant") == 0
-    assert run("parts", "--epochs", 2, "--resume") == 0
-    whole, parts = (weights.load_classifier(tmp_path / name / "classifier.pt")[0].state_dict() for name in ("whole", "parts"))
-    assert all(torch.equal(whole[name], parts[name]) for name in whole)
-    log = [json.loads(line) for line in (tmp_path / "whole" / "log.jsonl").read_text().splitlines()]
-    assert [entry["epoch"] for entry in log] == [1, 2]
-    assert main(EXPERIMENT, ["--run-dir", str(tmp_path / "none")]) == 2
-    assert "--data-file" in capsys.readouterr().err
+    origin = weights.load_classifier(tmp_path / "run" / "classifier.pt")[1]
+    assert set(origin["seen"]) == {*fingerprints(svhn(data_file).images[:400])}
+    assert '"epoch": 1' in (tmp_path / "run" / "log.jsonl").read_text()
