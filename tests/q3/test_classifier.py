@@ -30,8 +30,7 @@ def test_shifts_stay_within_two_pixels_and_repeat_the_edge():
     moved = shift(x)
     offsets = moved[:, 0, 16, 16] - 16
     assert set(offsets.tolist()) == {-2, -1, 0, 1, 2}
-    assert moved.min() == 0
-    assert moved.max() == 31
+    assert (moved.min(), moved.max()) == (0, 31)
 
 
 def test_unit_is_that_of_the_training_images_and_no_digit_changes():

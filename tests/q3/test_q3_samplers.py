@@ -64,9 +64,8 @@ def test_every_image_has_a_fingerprint_of_its_own_wherever_it_stands():
     marks = q3_samplers.fingerprints(images)
     assert len(set(marks)) == 300 and max(marks) < 2**48
     assert q3_samplers.fingerprints(images.flip(0)[:100].clone()) == marks[::-1][:100]
-    darker = images.clone()
-    darker[:, 2, 31, 31] ^= 1
-    assert not set(marks) & set(q3_samplers.fingerprints(darker))
+    images[:, 2, 31, 31] ^= 1
+    assert not set(marks) & set(q3_samplers.fingerprints(images))
 
 
 def test_spread_is_even_and_takes_no_more_than_there_are():
@@ -161,7 +160,6 @@ def test_damaged_files_are_refused_in_one_line(mat):
 
 FOREIGN = {
     "other keys": (lambda a: {"images": a["X"], "labels": a["y"]}, r"holds images uint8 \(32, 32, 3, 20\), labels uint8"),
-    "no digits": (lambda a: {"X": a["X"]}, r"holds X uint8 \(32, 32, 3, 20\)$"),
     "another size": (lambda a: {**a, "X": a["X"][:28, :28]}, r"holds X uint8 \(28, 28, 3, 20\)"),
     "fewer digits than images": (lambda a: {**a, "y": a["y"][:-1]}, r"y uint8 \(19, 1\)"),
     "digits from 0 to 9": (lambda a: {**a, "y": a["y"] % 10}, r"from 1 to 10 \(10 for the digit 0\), but .* from 0 to 9$"),

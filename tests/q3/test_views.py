@@ -120,16 +120,12 @@ def images_of_known_sizes():
     return torch.stack([sign * size * (n / 2) ** 0.5 * pattern(*k) for k, size in SIZES.items() for sign in (1, -1)])
 
 
-def check_each_pattern_is_divided_by_its_size(make):
+def check_each_pattern_is_divided_by_its_size(whitened):
     patterns = torch.stack([pattern(*k) for k in SIZES])
     sizes = torch.tensor([*SIZES.values()], dtype=torch.float64)
     gain = 1 / (sizes + views.WHITENING_FLOOR)
     gain *= (sizes.square().sum() / (gain * sizes).square().sum()).sqrt()
-    torch.testing.assert_close(make(images_of_known_sizes())(patterns), gain.view(-1, 1, 1, 1) * patterns)
-
-
-def test_each_pattern_is_divided_by_its_size():
-    check_each_pattern_is_divided_by_its_size(Whitened)
+    torch.testing.assert_close(whitened(patterns), gain.view(-1, 1, 1, 1) * patterns)
 
 
 WRONG_NORMS = {
@@ -140,21 +136,13 @@ WRONG_NORMS = {
 }
 
 
-@pytest.mark.parametrize(("name", "change"), WRONG_NORMS.values(), ids=WRONG_NORMS)
-def test_wrong_norms_are_rejected(name, change):
-    def make(images):
-        whitened = Whitened(images)
-        setattr(whitened, name, change(getattr(whitened, name)))
-        return whitened
-
-    with pytest.raises(AssertionError):
-        check_each_pattern_is_divided_by_its_size(make)
-
-
-def test_whitened_images_are_as_large_as_before_and_brightness_counts_less(images):
-    x = Whitened(images)(images)
-    torch.testing.assert_close(x.square().sum(), images.square().sum(), rtol=1e-4, atol=0)
-    assert x.mean((1, 2, 3)).std() < images.mean((1, 2, 3)).std() / 3
+def test_each_pattern_is_divided_by_its_size():
+    check_each_pattern_is_divided_by_its_size(Whitened(images_of_known_sizes()))
+    for name, change in WRONG_NORMS.values():
+        wrong = Whitened(images_of_known_sizes())
+        setattr(wrong, name, change(getattr(wrong, name)))
+        with pytest.raises(AssertionError):
+            check_each_pattern_is_divided_by_its_size(wrong)
 
 
 def test_whitening_is_linear_and_symmetric_and_gradients_flow_through():
@@ -185,10 +173,6 @@ def check_channels_are_those_of_known_sizes(channels):
     torch.testing.assert_close(channels(h, 3), expected)
 
 
-def test_principal_channels_are_those_of_known_sizes():
-    check_channels_are_those_of_known_sizes(principal_channels)
-
-
 WRONG_CHANNELS = {
     "the least first": lambda h, n: principal_channels(h, 4).flip(1)[:, :n],
     "no floor": lambda h, n: turned()[:, :n] / CHANNEL_SIZES[:n],
@@ -197,10 +181,11 @@ WRONG_CHANNELS = {
 }
 
 
-@pytest.mark.parametrize("wrong", WRONG_CHANNELS.values(), ids=WRONG_CHANNELS)
-def test_wrong_channels_are_rejected(wrong):
-    with pytest.raises(AssertionError):
-        check_channels_are_those_of_known_sizes(wrong)
+def test_principal_channels_are_those_of_known_sizes():
+    check_channels_are_those_of_known_sizes(principal_channels)
+    for wrong in WRONG_CHANNELS.values():
+        with pytest.raises(AssertionError):
+            check_channels_are_those_of_known_sizes(wrong)
 
 
 @pytest.fixture(scope="module")
