@@ -38,6 +38,8 @@ def check_losses(critic_loss, generator_loss):
 
 def test_losses_of_critics_of_known_slope():
     check_losses(critic_loss, generator_loss)
+    with pytest.raises(AssertionError):
+        check_losses(critic_loss, lambda y, critic: critic(y).mean())
 
 
 WRONG = {
@@ -55,11 +57,6 @@ def test_wrong_critic_losses_are_rejected(wrong):
         check_losses(wrong, generator_loss)
 
 
-def test_generator_loss_of_the_other_sign_is_rejected():
-    with pytest.raises(AssertionError):
-        check_losses(critic_loss, lambda y, critic: critic(y).mean())
-
-
 def test_perturb_moves_one_dimension_at_a_time():
     z = torch.randn(3, 5)
     moved = perturb(z, 0.5)
@@ -72,9 +69,7 @@ def check_line(line, shape=(4, 100)):
     a, b, alpha = torch.randn(shape), torch.randn(shape), torch.linspace(0, 1, 11)
     path = line(a, b, alpha)
     assert path.shape == (11, *shape)
-    assert torch.equal(path[0], b)
-    assert torch.equal(path[-1], a)
-    torch.testing.assert_close(path[5], (a + b) / 2)
+    assert torch.equal(path[0], b) and torch.equal(path[-1], a)
     torch.testing.assert_close(path.diff(dim=0), ((a - b) / 10).expand(10, *shape))
 
 
@@ -109,11 +104,8 @@ def check_arc(arc):
     torch.testing.assert_close(angles, (torch.acos((a * b).sum(-1)) / 10).expand(10, 6))
 
 
-def test_arc_keeps_to_the_sphere():
+def test_arc_keeps_to_the_sphere_and_a_line_pulled_onto_it_is_none():
     check_arc(interpolate_spherical)
-
-
-def test_line_pulled_onto_the_sphere_is_no_arc():
     with pytest.raises(AssertionError):
         check_arc(lambda a, b, alpha: torch.nn.functional.normalize(interpolate(a, b, alpha), dim=-1))
 
@@ -153,11 +145,6 @@ def test_networks_compute_what_the_handouts_do():
         if i < 9:
             h = (h / (1 + 1e-5) ** 0.5).clamp(min=0)  # batch normalisation by the statistics that it begins with
     torch.testing.assert_close(generator(z), torch.tanh(h))
-
-
-def test_image_critic_judges_each_image_by_itself():
-    critic, x = ImageCritic(8), torch.randn(6, 3, 32, 32)
-    torch.testing.assert_close(critic(x)[2:3], critic(x[2:3]))
 
 
 def response(weight, gain, z):

@@ -1,42 +1,80 @@
-"""A file of weights that is damaged, foreign or no longer finite is one line, without colours, and runs no code."""
+"""A file of weights that is missing, damaged, foreign or not finite is one line, and no code in it is executed."""
 
 import os
+import pickle
 
 import pytest
 import torch
 
-from experiments.harness.options import UserError
-from experiments.wgan.weights import load_generator
-from model import Generator
+from experiments.harness.files import UserError
+from experiments.wgan import weights
+from model import DigitClassifier, Generator, ImageCritic
 
-STATE = Generator(3, 2).state_dict()
-NAN = {**STATE, "decoder.1.running_var": torch.tensor([1.0] * 7 + [torch.nan])}
+
+class Malicious:
+    """Makes a folder when unpickled."""
+
+    def __reduce__(self):
+        return os.mkdir, ("executed",)
+
+
+def saved(content):
+    return lambda path: torch.save(content, path)
+
+
+STATE, MALICIOUS = Generator(3, 2).state_dict(), pickle.dumps({"generator": Malicious()})
 FAULTS = {
-    "a whole network": (Generator(3, 2), r"save `network.state_dict\(\)`"),
-    "prefixed names": ({f"module.{name}": value for name, value in STATE.items()}, "module.decoder.0.weight"),
-    "nested": ({"model": STATE}, "no 'decoder.0.weight' but model"),
-    "not finite": (NAN, r"decoder\.1\.running_var is not finite"),
-    "a foreign origin": ({"generator": STATE, "origin": 3}, "no such generator"),
-    "an origin in colour": ({"generator": STATE, "origin": {"dataset": "\x1b[31m"}}, "cannot be printed"),
-    "one too few": ({name: STATE[name] for name in [*STATE][:-1]}, "Missing key"),
+    "missing": (lambda path: None, "is missing"),
+    "empty": (lambda path: path.write_bytes(b""), "is damaged or of another form"),
+    "malicious": (lambda path: path.write_bytes(MALICIOUS), "is damaged or of another form"),
+    "malicious in torch's form": (saved({"generator": Malicious()}), "is damaged or of another form"),
+    "a list": (saved([1, 2]), "holds a list"),
+    "a critic": (saved(ImageCritic(3).state_dict()), "decoder.0.weight"),
+    "one too few": (saved({name: STATE[name] for name in [*STATE][:-1]}), "Missing key"),
+    "another size": (saved({**STATE, "decoder.3.weight": torch.zeros(1, 2, 3)}), "size mismatch"),
+    "not finite": (saved({**STATE, "decoder.1.running_var": torch.tensor([1.0] * 7 + [torch.nan])}), "is not finite"),
 }
 
 
-@pytest.mark.parametrize(("content", "message"), FAULTS.values(), ids=FAULTS)
-def test_file_that_holds_no_generator_is_one_line(tmp_path, content, message):
-    torch.save(content, tmp_path / "generator.pt")
-    with pytest.raises(UserError, match=message) as error:
-        load_generator(tmp_path / "generator.pt")
-    assert str(error.value).isprintable()
+@pytest.mark.filterwarnings("ignore:Detected pickle protocol")
+@pytest.mark.parametrize(("write", "message"), FAULTS.values(), ids=FAULTS)
+def test_what_is_no_generator_is_one_line_and_not_executed(tmp_path, monkeypatch, write, message):
+    monkeypatch.chdir(tmp_path)
+    write(path := tmp_path / "theirs.pt")
+    with pytest.raises(UserError, match=rf"theirs\.pt .*{message}.*; name the weights of a generator by --generator") as error:
+        weights.load_generator(path)
+    assert "\n" not in str(error.value)
+    assert not (tmp_path / "executed").exists()
 
 
-@pytest.mark.parametrize("kind", ["pipe", "sparse"])
-def test_what_cannot_be_read_whole_is_not_begun(tmp_path, kind):
-    path = tmp_path / "generator.pt"
-    if kind == "pipe":
-        os.mkfifo(path)
-    else:
-        with open(path, "wb") as file:
-            file.truncate(2**42)
-    with pytest.raises(UserError, match=r"not a regular file|more than the memory"):
-        load_generator(path)
+def test_the_code_would_have_been_executed_by_a_plain_load(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    pickle.loads(MALICIOUS)
+    assert (tmp_path / "executed").exists()
+
+
+def test_weights_come_back_in_16_bits_with_their_origin_and_those_of_the_handouts_class_too(tmp_path):
+    torch.manual_seed(0)
+    network, path = Generator(7, 3), tmp_path / "generator.pt"
+    weights.save(path, {"generator": network}, {"dataset": "some", "seen": [3]})
+    generator, origin = weights.load_generator(path)
+    assert (generator.z_dim, origin, weights.seen_by(path)) == (7, {"dataset": "some", "seen": [3]}, [3])
+    torch.testing.assert_close(generator.state_dict(), network.state_dict(), rtol=2**-11, atol=1e-7)
+    torch.save(network.state_dict(), path)
+    generator, origin = weights.load_generator(path)
+    torch.testing.assert_close(generator.state_dict(), network.state_dict(), rtol=0, atol=0)
+    assert (origin, weights.seen_by(path)) == ({}, [])
+
+
+def test_guide_is_a_classifier_other_than_the_judge(tmp_path, monkeypatch):
+    state = torch.get_rng_state()
+    assert isinstance(weights.load_guide(), DigitClassifier)
+    assert torch.equal(torch.get_rng_state(), state)  # of training
+    for path, message in (
+        (weights.CLASSIFIER, "is the judge classifier"),
+        (weights.GENERATOR, "classifier --seed 1 makes it anew"),
+        (tmp_path / "none.pt", "is missing; python -m experiments.wgan.classifier --seed 1 makes it anew"),
+    ):
+        monkeypatch.setattr(weights, "GUIDE", path)
+        with pytest.raises(UserError, match=message):
+            weights.load_guide()
