@@ -59,8 +59,9 @@ def svhn(path: str | Path) -> Photos:
             "delete it to have it downloaded anew, or put the published file in its place"
         )
     try:
-        variables = scipy.io.whosmat(path)
-        arrays = scipy.io.loadmat(path, variable_names=("X", "y"))
+        with open(path, "rb") as file:  # SciPy opens a Path without saying that it is missing
+            variables = scipy.io.whosmat(file)
+            arrays = scipy.io.loadmat(file, variable_names=("X", "y"))
     except (FileNotFoundError, PermissionError):
         raise
     except NotImplementedError as error:  # which SciPy raises for version 7.3, an HDF5 file
