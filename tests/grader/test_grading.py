@@ -18,7 +18,7 @@ from graded.report import table, write_gradescope
 from wrong_submissions import LOOKS_LIKE, WRONG
 
 HERE = Path(__file__).parent
-PROJECT = HERE.parent
+SUITE, PROJECT = HERE.parent / "graded", HERE.parent.parent
 RIGHT = {file: (HERE / "submissions" / "vectorised" / file).read_text() for file in FILES}
 WORTH = collections.Counter()
 for check in CHECKS:
@@ -383,7 +383,7 @@ def test_argument_changed_in_place_is_a_note(submit):
 
 
 def run_pytest(*arguments, **options):
-    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", str(HERE / "graded"), *map(str, arguments)]
+    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", str(SUITE), *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, **options)
 
 
@@ -408,7 +408,7 @@ def test_pytest_prints_the_table_and_loads_none_of_a_submissions_tests(grader, t
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("graded.conftest.grade", grader.grade)
     settings = ["-p", "no:cacheprovider", "-c", str(PROJECT / "pyproject.toml")]
-    assert pytest.main([str(HERE / "graded"), *settings, "--submission=theirs", "-k", "1.5"]) == 1
+    assert pytest.main([str(SUITE), *settings, "--submission=theirs", "-k", "1.5"]) == 1
     printed = capsys.readouterr().out
     assert "Q1.5" in printed and "Q1.1" not in printed and "2 / 4" in printed
 
@@ -425,7 +425,7 @@ def test_pytest_prints_the_table_and_loads_none_of_a_submissions_tests(grader, t
 )
 def test_usage_errors_are_one_line(arguments, message, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    assert pytest.main([str(HERE / "graded"), "-p", "no:cacheprovider", "-c", str(PROJECT / "pyproject.toml"), *arguments]) == 4
+    assert pytest.main([str(SUITE), "-p", "no:cacheprovider", "-c", str(PROJECT / "pyproject.toml"), *arguments]) == 4
     (line,) = capsys.readouterr().err.strip().splitlines()
     assert line.startswith("ERROR: " + message.format(tmp_path))
 

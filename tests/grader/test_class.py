@@ -15,7 +15,7 @@ from graded.__main__ import main
 from graded.checks import chosen
 
 HERE = Path(__file__).parent
-PROJECT = HERE.parent
+PROJECT = HERE.parent.parent
 RIGHT = HERE / "submissions" / "vectorised"
 ONE = chosen("1.1")
 DEFINES = "def log_likelihood_bernoulli(mu, target):\n    return 0\n"
@@ -119,7 +119,7 @@ REFUSED = {
     "a bomb": (lambda folder: zipped(folder / "a.zip", {"q1_solution.py": "0" * (60 * 2**20)}), "more than 50 MB"),
     "many files": (lambda folder: zipped(folder / "a.zip", dict.fromkeys(map(str, range(5001)), "")), "or 5000 files"),
     "damage": (cut, "cannot be unpacked"),
-    "another kind of file": (lambda folder: HERE / "conftest.py", "is neither a folder"),
+    "another kind of file": (lambda folder: HERE.parent / "conftest.py", "is neither a folder"),
 }
 
 

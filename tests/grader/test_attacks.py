@@ -347,7 +347,7 @@ def test_run_by_root_it_becomes_a_user_who_can_change_nothing(grader, tmp_path):
     (tmp_path / "said").touch(mode=0o666)
     (tmp_path / "said").chmod(0o666)
     open_to_all(tmp_path)
-    judge = str(HERE / "graded" / "judge.py")
+    judge = str(HERE.parent / "graded" / "judge.py")
     text = f"""
     import os
     tried = [os.geteuid(), os.access({judge!r}, os.W_OK), os.access(f"/proc/{{os.getppid()}}/mem", os.R_OK)]
