@@ -8,7 +8,8 @@ from pathlib import Path
 
 from . import course
 from .checks import chosen
-from .grading import TIME_LIMIT, TOTAL_LIMIT, grade
+from .grading import grade
+from .options import OPTIONS, limits_of
 from .report import table, write_gradescope, write_results
 from .sessions import GraderError
 from .submission import SubmissionError
@@ -16,41 +17,32 @@ from .submission import SubmissionError
 
 def parse(arguments):
     parser = argparse.ArgumentParser("python -m tests.graded", description=__doc__)
-    parser.add_argument("submission", type=Path, help="a folder, .zip or .ipynb; with --out a folder or .zip of many of them")
-    parser.add_argument(
-        "--out", type=Path, metavar="FOLDER", help="grade a class: write marks.csv, index.html and a page for each"
-    )
+    kinds = "a folder, archive or .ipynb; with --out a folder or archive of many of them"
+    parser.add_argument("submission", type=Path, help=kinds)
+    out = "grade a class: write marks.csv, index.html and a page for each"
+    parser.add_argument("--out", type=Path, metavar="FOLDER", help=out)
     parser.add_argument("--jobs", type=int, default=os.cpu_count(), metavar="N", help="so many at a time (default %(default)s)")
-    parser.add_argument(
-        "--questions", default="1,2", metavar="LIST", help="grade these alone, as in 1,2.4 (default %(default)s)"
-    )
-    parser.add_argument("--gradescope", type=Path, metavar="FILE", help="write the marks of one to FILE as results.json")
-    parser.add_argument(
-        "--time-limit", type=float, default=TIME_LIMIT, metavar="SECONDS", help="for each call (default %(default)g)"
-    )
-    limit = "for all of a submission (default %(default)g)"
-    parser.add_argument("--total-limit", type=float, default=TOTAL_LIMIT, metavar="SECONDS", help=limit)
-    parser.add_argument("--seed", type=int, metavar="N", help="draw the inputs of an earlier grading again")
+    for name, about in OPTIONS.items():
+        parser.add_argument(name, **about)
     options = parser.parse_args(arguments)
+    options.gradescope = options.gradescope and Path(options.gradescope)
     try:
-        options.checks = chosen(options.questions)
+        options.checks, options.limits = chosen(options.questions), limits_of(options, options.gradescope)
     except ValueError as problem:
-        parser.error(f"--questions: {problem}")
-    for name in ("jobs", "time_limit", "total_limit"):
-        if not getattr(options, name) > 0:
-            parser.error(f"--{name.replace('_', '-')}: must be above 0")
-    if options.gradescope and (options.out or options.gradescope.is_dir() or not options.gradescope.parent.is_dir()):
-        parser.error("--gradescope: give the name of a file in a folder that is there, and no --out")
+        parser.exit(2, f"error: {problem}\n")
+    if options.gradescope and options.out:
+        parser.exit(2, "error: --gradescope is for one submission, --out for a class\n")
     return options
 
 
 def main(arguments=None):
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(errors="backslashreplace")  # what a student wrote may not be printable here
     options = parse(arguments)
-    limits = {"time_limit": options.time_limit, "total_limit": options.total_limit, "seed": options.seed}
     try:
         if options.out:
-            return grade_class(options, limits)
-        grades = grade(options.submission, checks=options.checks, **limits)
+            return grade_class(options)
+        grades = grade(options.submission, checks=options.checks, **options.limits)
     except (GraderError, SubmissionError, OSError) as problem:
         if options.gradescope:
             write_results(options.gradescope, 0, [f"could not be graded: {problem}"])
@@ -65,10 +57,11 @@ def main(arguments=None):
     return 0 if grades.total() == grades.worth() else 1
 
 
-def grade_class(options, limits):
+def grade_class(options):
     with tempfile.TemporaryDirectory(prefix="graded-") as scratch:
-        found = course.find(options.submission, scratch)
-        records = course.Course(found, options.out, options.checks, limits).grade_all(options.jobs)
+        found, notes = course.find(options.submission, scratch, options.out)
+        records = course.Course(found, options.out, options.checks, options.limits, notes).grade_all(options.jobs)
+    print("\n".join(f"note: {note}" for note in notes), end="\n" * bool(notes))
     print(f"{len(records)} submissions: {options.out / 'marks.csv'}, {options.out / 'index.html'}")
     return 0 if all(record["status"] != course.AGAIN for record in records) else 1
 

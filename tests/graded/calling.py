@@ -1,8 +1,6 @@
-"""Call a submission's function as the judge asks, and say what came out: values, gradients, shape, whether inputs changed.
+"""Call a function as the judge asks and say what came out, without knowing what would be right."""
 
-Nothing here knows what would be right.
-"""
-
+import contextlib
 import random
 
 import numpy as np
@@ -14,9 +12,9 @@ MOST_NUMBERS = 100_000  # of one result that are sent back
 
 
 def answer(function, request, tensors):
-    """Header and tensors of what the function does with those inputs.
+    """Header and tensors of what the function does with those inputs. The request:
 
-    request: `critic` (form and bias; the last tensor is its weight) or None, `options` (keywords), `calls` (how often),
+    `critic` (form and bias; the last tensor is its weight) or None, `options` (keywords), `calls` (how often),
     `gradients` (the numbers of the inputs, or "critic") or None, `seed` (of the random numbers that the function may draw).
     """
     start_afresh(request["seed"])
@@ -75,8 +73,7 @@ def describe(result):
 
 def raised(problem):
     """An exception as plain text: the name of its type, and what it says."""
-    try:
+    message = ""
+    with contextlib.suppress(BaseException):
         message = str(problem)[:2000]
-    except BaseException:
-        message = ""
     return [type(problem).__name__[:100], message]

@@ -11,7 +11,6 @@ def chosen(questions):
     asked = [part.strip() for part in questions.split(",")]
     for part in asked:
         if part not in {name for check in CHECKS for name in (check.question[1], check.question[1:])}:
-            raise ValueError(
-                f"there is no question {part!r}, only 1, 2 and " + ", ".join(sorted({c.question[1:] for c in CHECKS}))
-            )
+            known = ", ".join(sorted({check.question[1:] for check in CHECKS}))
+            raise ValueError(f"--questions: there is no question {part!r}, only 1, 2 and {known}")
     return [check for check in CHECKS if check.question[1] in asked or check.question[1:] in asked]

@@ -1,17 +1,14 @@
-"""What the log-likelihoods and log_mean_exp of question 1 are asked, against torch.distributions in float64.
-
-Inputs are float32 and drawn anew for each grading. Whatever is drawn, a right function passes and a classic mistake does not:
-they keep away from where both agree.
-"""
+"""The log-likelihoods and log_mean_exp of question 1, on inputs that keep away from where right and wrong agree."""
 
 import math
+from functools import partial
 
 import torch
 from torch.distributions import Bernoulli, Independent, Normal
 
 from .judge import Check, Lost, compare, gradient, normal, number, rows
 
-FEW = "a batch of 5 rows of 7"
+COMMON = "the mean over the pixels instead of the sum", "the sign: this is the loss, not the log-likelihood"
 
 
 def bernoulli_inputs(rng, batch, size):
@@ -20,14 +17,13 @@ def bernoulli_inputs(rng, batch, size):
     return mu, (normal(rng, batch, size) > 0).float()
 
 
-def bernoulli_compare(tried, ask, rng, batch, size):
+def bernoulli_compare(ask, rng, tried, batch, size):
     mu, target = bernoulli_inputs(rng, batch, size)
     exact = Independent(Bernoulli(mu.double()), 1)
     expected = exact.log_prob(target.double())
     only_ones = (target * mu.log()).double().sum(1)
     mistakes = {
-        "the mean over the pixels instead of the sum": expected / size,
-        "the sign: this is the loss, not the log-likelihood": -expected,
+        **dict(zip(COMMON, (expected / size, -expected))),
         "target and 1 - target exchanged": exact.log_prob(1 - target.double()),
         "a missing term (1 - x) log(1 - mu)": only_ones,
         "base 2 logarithms": expected / math.log(2),
@@ -36,25 +32,12 @@ def bernoulli_compare(tried, ask, rng, batch, size):
     compare(tried, ask(mu, target), expected, mistakes=mistakes)
 
 
-def bernoulli_values(ask, rng):
-    bernoulli_compare(FEW, ask, rng, 5, 7)
-
-
-def bernoulli_images(ask, rng):
-    bernoulli_compare("3 images of 784 pixels", ask, rng, 3, 784)
-
-
 def bernoulli_gradient(ask, rng):
     mu, target = bernoulli_inputs(rng, 4, 6)
     tried = "the gradient with respect to mu, 4 rows of 6"
     got = gradient(tried, ask(mu, target, gradients=[0]), [mu], "mu")
     expected = (target / mu - (1 - target) / (1 - mu)).double()
-    compare(tried, got, expected, mistakes={"a factor of one over the pixels": expected / 6, "the sign": -expected})
-
-
-def bernoulli_shape(ask, rng):
-    for batch in (3, 1):
-        rows(f"mu and target of shape ({batch}, 6)", ask(*bernoulli_inputs(rng, batch, 6)), batch)
+    compare(tried, got, expected, mistakes=dict(zip(COMMON, (expected / 6, -expected))))
 
 
 def gaussians(rng, batch, size):
@@ -67,8 +50,11 @@ def diagonal(mu, logvar):
     return Independent(Normal(mu.double(), torch.exp(logvar.double() / 2), validate_args=False), 1, validate_args=False)
 
 
-def normal_compare(tried, ask, mu, logvar, z):
-    expected, size = diagonal(mu, logvar).log_prob(z.double()), mu.shape[1]
+def normal_compare(ask, rng, tried, size, width):
+    """Log-variances up to 2 `width`; in two rows none below 0, where a log-variance read as the variance would be NaN."""
+    mu, logvar, z, _ = gaussians(rng, 5, size)
+    logvar = width * torch.cat([logvar[:2].abs(), logvar[2:]])
+    expected = diagonal(mu, logvar).log_prob(z.double())
     mistakes = {
         "a missing 2 pi": expected + size / 2 * math.log(2 * math.pi),
         "a missing 2 pi for all dimensions but one": expected + (size - 1) / 2 * math.log(2 * math.pi),
@@ -82,29 +68,11 @@ def normal_compare(tried, ask, mu, logvar, z):
     compare(tried, ask(mu, logvar, z), expected, mistakes=mistakes)
 
 
-def normal_unit(ask, rng):
-    mu, _, z, _ = gaussians(rng, 5, 7)
-    normal_compare("5 rows of 7, all variances 1", ask, mu, torch.zeros(5, 7), z)
-
-
-def normal_values(ask, rng):
-    mu, logvar, z, _ = gaussians(rng, 5, 7)
-    normal_compare("5 rows of 7, variances of all sizes", ask, mu, logvar, z)
-
-
-def normal_many(ask, rng):
-    mu, logvar, z, _ = gaussians(rng, 3, 100)
-    normal_compare("3 rows of 100, variances from 0.02 to 50", ask, mu, 2 * logvar, z)
-
-
-def normal_shape(ask, rng):
-    for batch in (3, 1):
-        rows(f"mu, logvar and z of shape ({batch}, 6)", ask(*gaussians(rng, batch, 6)[:3]), batch)
-
-
-def log_mean_exp_compare(tried, ask, rng, level):
-    """Rows at the given levels; the spacing of float32 at 1000 is 6e-5, so 0.01 is kind."""
-    y = normal(rng, len(level), 50) + torch.tensor(level)[:, None]
+def log_mean_exp_compare(ask, rng, level, others):
+    """Rows of 50 around the given levels, the first one drawn; the spacing of float32 at 1000 is 6e-5, so 0.01 is kind."""
+    levels = [number(rng, *level), *others]
+    tried = f"{len(levels)} rows of 50 around {', '.join(f'{level:g}' for level in levels)}"
+    y = normal(rng, len(levels), 50) + torch.tensor(levels)[:, None]
     expected = torch.logsumexp(y.double(), 1) - math.log(50)
     mistakes = {
         "log-sum-exp, without the division by K": expected + math.log(50),
@@ -115,64 +83,51 @@ def log_mean_exp_compare(tried, ask, rng, level):
         "the mean of exp(y), without the logarithm": y.double().exp().mean(1),
         "the sign of the division by K": expected + 2 * math.log(50),
     }
-    compare(tried, ask(y), expected, 0.01 if max(map(abs, level)) > 1 else None, mistakes)
+    compare(tried, ask(y), expected, 0.01 if max(map(abs, levels)) > 1 else None, mistakes)
 
 
-def log_mean_exp_values(ask, rng):
-    log_mean_exp_compare("4 rows of 50 ordinary numbers", ask, rng, [0.0, 0.0, 1.0, -1.0])
-
-
-def log_mean_exp_high(ask, rng):
-    level = number(rng, 900, 1100)
-    log_mean_exp_compare("2 rows of 50 around +1000", ask, rng, [level, level])
-
-
-def log_mean_exp_low(ask, rng):
-    log_mean_exp_compare("a row of 50 around -1000, with one around 0 below it", ask, rng, [number(rng, -1100, -900), 0.0])
-
-
-def log_mean_exp_shape(ask, rng):
+def one_number_per_row(ask, rng, draw, **options):
+    """The shape of what comes out for batches of 3 and 1 rows."""
+    asked = "".join(f", {name}={value}" for name, value in options.items())
     for batch in (3, 1):
-        rows(f"y of shape ({batch}, 6)", ask(normal(rng, batch, 6)), batch)
+        rows(f"arguments of shape ({batch}, 6){asked}", ask(*draw(rng, batch, 6), **options), batch)
 
 
-def accepts_images(ask, names, tensors):
+def accepts_images(ask, rng, names, draw, size=16):
     """The handout flattens each argument by itself, so the first may come as images and the others in rows. A remark."""
-    image = (3, 1, 28, 28) if tensors[0].shape[1] == 784 else (3, 1, 4, 4)
-    tried = f"{names[0]} of shape {image}" + "".join(f", {name} of {tuple(t.shape)}" for name, t in zip(names[1:], tensors[1:]))
+    first, *others = draw(rng, 3, size)
+    image = first.reshape(3, 1, math.isqrt(size), math.isqrt(size))
+    tried = f"{names[0]} of shape {tuple(image.shape)}" + "".join(f", {name} of (3, {size})" for name in names[1:])
     try:
-        rows(tried, ask(tensors[0].reshape(image), *tensors[1:]), 3)
+        rows(tried, ask(image, *others), 3)
     except Lost as reason:
         raise Lost(str(reason) if str(reason).startswith(tried) else f"{tried}: {reason}") from None
 
 
-def bernoulli_layout(ask, rng):
-    accepts_images(ask, ["mu", "target"], bernoulli_inputs(rng, 3, 784))
+def three(rng, batch, size):
+    return gaussians(rng, batch, size)[:3]
 
 
-def normal_layout(ask, rng):
-    accepts_images(ask, ["mu", "logvar", "z"], gaussians(rng, 3, 16)[:3])
-
-
-def log_mean_exp_layout(ask, rng):
-    accepts_images(ask, ["y"], [normal(rng, 3, 16)])
+def one(rng, batch, size):
+    return [normal(rng, batch, size)]
 
 
 SHAPE, LAYOUT = "one number per row", "images"
+BERNOULLI, NORMAL, MEAN = ("Q1.1", "log_likelihood_bernoulli"), ("Q1.2", "log_likelihood_normal"), ("Q1.3", "log_mean_exp")
 CHECKS = [
-    Check("Q1.1", "log_likelihood_bernoulli", "values", 1, bernoulli_values),
-    Check("Q1.1", "log_likelihood_bernoulli", "784 pixels", 1, bernoulli_images),
-    Check("Q1.1", "log_likelihood_bernoulli", "gradient", 1, bernoulli_gradient),
-    Check("Q1.1", "log_likelihood_bernoulli", SHAPE, 1, bernoulli_shape),
-    Check("Q1.1", "log_likelihood_bernoulli", LAYOUT, 0, bernoulli_layout),
-    Check("Q1.2", "log_likelihood_normal", "unit variances", 1, normal_unit),
-    Check("Q1.2", "log_likelihood_normal", "all variances", 1, normal_values),
-    Check("Q1.2", "log_likelihood_normal", "100 dimensions", 1, normal_many),
-    Check("Q1.2", "log_likelihood_normal", SHAPE, 1, normal_shape),
-    Check("Q1.2", "log_likelihood_normal", LAYOUT, 0, normal_layout),
-    Check("Q1.3", "log_mean_exp", "values", 1, log_mean_exp_values),
-    Check("Q1.3", "log_mean_exp", "around +1000", 1, log_mean_exp_high),
-    Check("Q1.3", "log_mean_exp", "around -1000", 1, log_mean_exp_low),
-    Check("Q1.3", "log_mean_exp", SHAPE, 1, log_mean_exp_shape),
-    Check("Q1.3", "log_mean_exp", LAYOUT, 0, log_mean_exp_layout),
+    Check(*BERNOULLI, "values", 1, partial(bernoulli_compare, tried="a batch of 5 rows of 7", batch=5, size=7)),
+    Check(*BERNOULLI, "784 pixels", 1, partial(bernoulli_compare, tried="3 images of 784 pixels", batch=3, size=784)),
+    Check(*BERNOULLI, "gradient", 1, bernoulli_gradient),
+    Check(*BERNOULLI, SHAPE, 1, partial(one_number_per_row, draw=bernoulli_inputs)),
+    Check(*BERNOULLI, LAYOUT, 0, partial(accepts_images, names=["mu", "target"], draw=bernoulli_inputs, size=784)),
+    Check(*NORMAL, "unit variances", 1, partial(normal_compare, tried="5 rows of 7, all variances 1", size=7, width=0)),
+    Check(*NORMAL, "all variances", 1, partial(normal_compare, tried="5 rows of 7, variances of all sizes", size=7, width=1)),
+    Check(*NORMAL, "100 dimensions", 1, partial(normal_compare, tried="5 rows of 100, variances up to 50", size=100, width=2)),
+    Check(*NORMAL, SHAPE, 1, partial(one_number_per_row, draw=three)),
+    Check(*NORMAL, LAYOUT, 0, partial(accepts_images, names=["mu", "logvar", "z"], draw=three)),
+    Check(*MEAN, "values", 1, partial(log_mean_exp_compare, level=(-1, 1), others=[0.0, 1.0, -1.0])),
+    Check(*MEAN, "around +1000", 1, partial(log_mean_exp_compare, level=(990, 1010), others=[1000.0])),
+    # without a shift only the first row is lost, with the maximum of the batch the second one, too
+    Check(*MEAN, "around -1000", 1, partial(log_mean_exp_compare, level=(-1100, -900), others=[-50.0, 75.0])),
+    Check(*MEAN, SHAPE, 1, partial(one_number_per_row, draw=one)),
 ]

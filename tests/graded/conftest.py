@@ -12,7 +12,7 @@ from .sessions import GraderError
 from .submission import SubmissionError
 
 PROJECT = Path(__file__).parent.parent.parent
-GRADES = pytest.StashKey()
+GRADES, LIMITS = pytest.StashKey(), pytest.StashKey()
 
 
 def in_folder_of_call(config, name):
@@ -27,17 +27,11 @@ def pytest_configure(config):
     submission, results = in_folder_of_call(config, "--submission"), in_folder_of_call(config, "--gradescope")
     if submission and not submission.exists():
         raise pytest.UsageError(f"--submission: there is no {submission}")
-    if results and not results.parent.is_dir():
-        raise pytest.UsageError(f"--gradescope: there is no folder {results.parent}")
-    if results and results.is_dir():
-        raise pytest.UsageError(f"--gradescope: {results} is a folder; give the name of a file")
-    for name in ("--time-limit", "--total-limit"):
-        if not config.getoption(name) > 0:
-            raise pytest.UsageError(f"{name}: must be above 0")
     try:
-        chosen(config.getoption("--questions"))
+        chosen(config.option.questions)
+        config.stash[LIMITS] = options.limits_of(config.option, results)
     except ValueError as problem:
-        raise pytest.UsageError(f"--questions: {problem}") from None
+        raise pytest.UsageError(str(problem)) from None
     if submission:  # the table says it all
         config.option.tbstyle, config.option.reportchars = "no", "N"
 
@@ -58,10 +52,9 @@ def grades(request):
     asked = {item.callspec.params["check"] for item in items if item.path.parent == Path(__file__).parent}
     wanted = {check.function for check in asked}
     checks = [check for check in CHECKS if check in asked or (check.function in wanted and not check.marks)]
-    limits = {name: config.getoption(f"--{name.replace('_', '-')}") for name in ("time_limit", "total_limit", "seed")}
     results = in_folder_of_call(config, "--gradescope")
     try:
-        result = grade(in_folder_of_call(config, "--submission") or PROJECT, checks=checks, **limits)
+        result = grade(in_folder_of_call(config, "--submission") or PROJECT, checks=checks, **config.stash[LIMITS])
     except (GraderError, SubmissionError) as problem:
         if results:
             write_results(results, 0, [str(problem)])

@@ -12,10 +12,7 @@ FORMS = {
 
 
 class Critic(nn.Module):
-    """f(x) = form(x . weight + bias) over all features, one number for each sample, (batch,), each sample alone.
-
-    So a loop over the samples is as right as a batch.
-    """
+    """f(x) = form(x . weight + bias) over all features, (batch,), each sample alone, so that a loop is as right as a batch."""
 
     def __init__(self, form, weight, bias=0.0):
         super().__init__()

@@ -10,9 +10,8 @@ import torch
 
 from .checks import CHECKS, FILES
 from .judge import Lost, raised
-from .one_by_one import OneByOne
 from .processes import DUMPABLE, prctl
-from .sessions import TooSlow, Worker
+from .sessions import OneByOne, TooSlow, Worker
 from .submission import collect
 
 MISSING = "the function is missing"
@@ -87,7 +86,7 @@ class Grading:
         self.status, self.file, self.unusable = "graded", None, None
 
     def run(self, path, checks):
-        self.notes += collect(path, self.worker.files)
+        self.notes += collect(path, self.worker.files, sorted({check.file for check in checks}))
         if self.worker.process is None:
             self.worker.start()
         try:

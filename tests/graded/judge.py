@@ -1,8 +1,4 @@
-"""What a check is, and how it judges an answer: right, or a mark lost with one plain sentence.
-
-Where values are compared, the layout is not: a result of shape (batch, 1) or 0-d is read as a list of numbers, so that a wrong
-layout costs the mark of the check on shapes and no other.
-"""
+"""What a check is, and how it judges an answer, whatever its layout: right, or a mark lost with one plain sentence."""
 
 import re
 import unicodedata
@@ -59,9 +55,8 @@ class Answer(NamedTuple):
                 raise ValueError("values are no rows")
             gradients = [tensors.pop(0) if arrives else None for arrives in header.get("reached", [])]
             changed = sorted({int(number) for number in header["changed"]})[:8]
-            return cls(
-                header["kind"], plain(header["type"], 40), shape, bool(header["differentiable"]), values, gradients, changed
-            )
+            kind, differentiable = header["kind"], bool(header["differentiable"])
+            return cls(kind, plain(header["type"], 40), shape, differentiable, values, gradients, changed)
         except (KeyError, TypeError, IndexError, AttributeError, OverflowError) as problem:
             raise ValueError("no answer") from problem
 
@@ -83,12 +78,10 @@ def raised(name, message):
 
 
 def normal(rng, *shape):
-    """Float32 standard normal inputs."""
     return torch.randn(shape, generator=rng)
 
 
 def uniform(rng, low, high, *shape):
-    """Float32 inputs between two numbers."""
     return low + (high - low) * torch.rand(shape, generator=rng)
 
 
@@ -101,7 +94,7 @@ def compare(tried, answer, expected, tolerance=None, mistakes=None):
     """Lost unless the answer, or numbers made of answers, is `expected`, a float64 tensor, to within `tolerance`.
 
     Without a tolerance it is 1e-4, absolute and relative: hundreds of times what float32 loses on these inputs. `mistakes` maps
-    the name of a classic mistake to the value that it gives, so that the sentence can name it.
+    the name of a classic mistake to the value that it gives, or to that and its tolerance, so that the sentence can name it.
     """
     expected = torch.as_tensor(expected, dtype=torch.float64).reshape(-1)
     margin = 1e-4 + 1e-4 * expected.abs() if tolerance is None else torch.as_tensor(tolerance).expand_as(expected)
@@ -113,17 +106,26 @@ def compare(tried, answer, expected, tolerance=None, mistakes=None):
     where = f", number {worst + 1} of {len(expected)}" if len(expected) > 1 else ""
     within = f" +- {margin[worst]:.2g}" if tolerance is not None else ""
     sentence = f"{tried}{where}: {got[worst]:.6g}, expected {expected[worst]:.6g}{within}"
-    raise Lost(sentence + looks_like(got, expected, margin, mistakes or {}))
+    raise Lost(sentence + looks_like(got, mistakes or {}, tolerance))
 
 
-def looks_like(got, expected, margin, mistakes):
-    """': looks like ...' for the first classic mistake that explains every number, more loosely where it makes them larger."""
+def looks_like(got, mistakes, tolerance):
+    """': looks like ...' for the classic mistake that explains every number, if no other does or this one far better.
+
+    What cannot be told from 0, or is infinite or NaN throughout, explains nothing: many mistakes give that.
+    """
+    fits = []
     for name, value in mistakes.items():
+        value, margin = value if isinstance(value, tuple) else (value, tolerance)
         value = torch.as_tensor(value, dtype=torch.float64).reshape(-1)
-        near = (got - value).abs() <= 3 * margin * (value / expected).abs().clamp(min=1)
-        if (torch.isclose(got, value, equal_nan=True) | (near & value.isfinite())).all():
-            return f": looks like {name}"
-    return ""
+        margin = 1e-4 + 1e-4 * value.abs() if margin is None else margin
+        off = ((got - value).abs() / margin).nan_to_num(nan=torch.inf)
+        off[torch.isclose(got, value, rtol=0, atol=0, equal_nan=True)] = 0
+        telling = value.isfinite() & (value.abs() > margin + 1e-3)
+        if off.max() <= 1 and 2 * telling.sum() >= max(value.isfinite().sum(), 1):
+            fits.append((float(off.max()), name))
+    fits.sort()
+    return f": looks like {fits[0][1]}" if len(fits) == 1 or (fits and 3 * fits[0][0] < fits[1][0]) else ""
 
 
 def shape_of(tried, answer):
@@ -149,13 +151,11 @@ def rows(tried, answer, count):
         raise Lost(f"{tried}: returned shape {shape}, expected ({count},)")
 
 
-def gradient(tried, answer, like, name):
+def gradient(tried, answer, like, name, cause="a detach or item"):
     """The gradients of the result's sum with respect to inputs shaped like these, as one row; Lost where autograd has none."""
     shape_of(tried, answer)
     if not answer.differentiable:
-        raise Lost(
-            f"{tried}: the result cannot be differentiated, expected a gradient into {name}: looks like a detach or item"
-        )
+        raise Lost(f"{tried}: the result cannot be differentiated, expected a gradient into {name}: looks like {cause}")
     if all(part is None for part in answer.gradients):
         raise Lost(f"{tried}: no gradient reaches {name}, expected one: looks like a detach on the way")
     parts = [torch.zeros(tensor.numel()) if part is None else part for part, tensor in zip(answer.gradients, like)]
@@ -166,4 +166,4 @@ def gradient(tried, answer, like, name):
 
 def exact_gradient(value, inputs):
     """The same row from a formula of the judge's own."""
-    return torch.cat([part.reshape(-1).double() for part in torch.autograd.grad(value.sum(), inputs)])
+    return torch.cat([part.reshape(-1).double() for part in torch.autograd.grad(value.sum(), inputs, retain_graph=True)])

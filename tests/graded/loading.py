@@ -67,14 +67,11 @@ class TooLong(BaseException):
 
 
 def load(folder, file, time_limit):
-    """The module as far as it could be loaded, the modules that it misses, and what stopped it, as raised() says, or None.
-
-    The name is private, so that neither `if __name__ == "__main__"` runs nor another module of that name is meant; the folder
-    comes first on the path, so that the submission finds its own files.
-    """
+    """The module as far as it could be loaded, the modules that it misses, and what stopped it, as raised() says, or None."""
     path = Path(folder, file)
-    module = types.ModuleType("_submission_" + path.stem)
+    module = types.ModuleType("_submission_" + path.stem)  # private: not __main__, and no other module of the submission
     module.__file__ = str(path)
+    module.get_ipython = MagicMock()  # in what was a notebook, magics are calls of it
     sys.path.insert(0, str(folder))
     sys.modules[module.__name__] = module
     finder = LastResort(Path(folder))

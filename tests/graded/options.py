@@ -1,15 +1,33 @@
 """The options of the graded suite, as a plugin that pytest loads before it looks at the folders on its command line.
 
-Were they defined in conftest.py, pytest would not yet know at that moment that what follows --submission is no folder of tests,
-and would run a conftest.py that it finds there.
+Were they defined in conftest.py, pytest would take what follows --submission for tests, and run a conftest.py found there.
 """
+
+OPTIONS = {
+    "--questions": {"metavar": "LIST", "default": "1,2", "help": "grade these alone, as in 1,2.4 (default 1,2)"},
+    "--gradescope": {"metavar": "FILE", "help": "write the marks of one submission to FILE as Gradescope's results.json"},
+    "--time-limit": {"metavar": "SECONDS", "type": float, "default": 10.0, "help": "for each call (default 10)"},
+    "--total-limit": {"metavar": "SECONDS", "type": float, "default": 120.0, "help": "for all of a submission (default 120)"},
+    "--seed": {"metavar": "N", "type": int, "help": "draw the inputs of an earlier grading again"},
+}
 
 
 def pytest_addoption(parser):
     group = parser.getgroup("graded suite")
-    group.addoption("--submission", metavar="PATH", help="grade that folder, .zip or .ipynb, not this project")
-    group.addoption("--questions", metavar="LIST", default="1,2", help="grade these alone, as in 1,2.4 (default 1,2)")
-    group.addoption("--gradescope", metavar="FILE", help="write the marks to FILE as Gradescope's results.json")
-    group.addoption("--time-limit", metavar="SECONDS", type=float, default=10.0, help="for each call (default 10)")
-    group.addoption("--total-limit", metavar="SECONDS", type=float, default=120.0, help="for a whole grading (default 120)")
-    group.addoption("--seed", metavar="N", type=int, help="draw the inputs of an earlier grading again")
+    group.addoption("--submission", metavar="PATH", help="grade that folder, archive or .ipynb, not this project")
+    for name, about in OPTIONS.items():
+        group.addoption(name, **about)
+
+
+def limits_of(options, results):
+    """The limits and the seed, or ValueError where they or the path of the results cannot be."""
+    for name in ("time_limit", "total_limit", "jobs"):
+        if not getattr(options, name, 1) > 0:
+            raise ValueError(f"--{name.replace('_', '-')}: must be above 0")
+    if options.seed is not None and not 0 <= options.seed < 2**63:
+        raise ValueError("--seed: must be between 0 and 2^63")
+    if results and not results.parent.is_dir():
+        raise ValueError(f"--gradescope: there is no folder {results.parent}")
+    if results and results.is_dir():
+        raise ValueError(f"--gradescope: {results} is a folder; give the name of a file")
+    return {"time_limit": options.time_limit, "total_limit": options.total_limit, "seed": options.seed}

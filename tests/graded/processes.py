@@ -1,7 +1,4 @@
-"""What keeps a submission's processes to themselves: descriptors, limits, another user, and their end, whatever they did.
-
-All of it is done by the worker. What the system does not offer is left out; README.md says what that means.
-"""
+"""What the worker does to keep a submission's processes to themselves; README.md says what a system does not offer."""
 
 import contextlib
 import ctypes
@@ -32,10 +29,7 @@ def prctl(option, value):
 
 
 def user_for_submissions(number):
-    """A user that nobody is, to run a submission as, or None where this process may not or where that user could not run it.
-
-    It has to be able to read the interpreter and torch: an environment below /root, say, is closed to it.
-    """
+    """A user that nobody is, to run a submission as; None where this process may not, or where it could not read torch."""
     if sys.platform != "linux" or os.geteuid() != 0:
         return None
     needed = {os.path.realpath(path) for path in (os.__file__, torch.__file__, sys.prefix)}
@@ -87,7 +81,7 @@ def limit(seconds, user):
     if user:
         lower(resource.RLIMIT_NPROC, PROCESSES)
     if os.path.exists("/proc/self/statm"):
-        with open("/proc/self/statm") as file:
+        with open("/proc/self/statm", encoding="utf-8") as file:
             mapped = int(file.read().split()[0]) * resource.getpagesize()
         lower(resource.RLIMIT_AS, mapped + MEMORY)
 
@@ -97,11 +91,6 @@ def lower(kind, value):
     _, hard = resource.getrlimit(kind)
     value = value if hard == resource.RLIM_INFINITY else min(value, hard)
     resource.setrlimit(kind, (value, value))
-
-
-def how_it_ended(status):
-    """A status of waitpid as plain values."""
-    return {"signal": os.WTERMSIG(status)} if os.WIFSIGNALED(status) else {"exit": os.WEXITSTATUS(status)}
 
 
 def end(child, patience=0.0):
@@ -115,7 +104,8 @@ def end(child, patience=0.0):
         if reaped:
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(child, signal.SIGKILL)
-            return None if killed else how_it_ended(status)
+            ended = {"signal": os.WTERMSIG(status)} if os.WIFSIGNALED(status) else {"exit": os.WEXITSTATUS(status)}
+            return None if killed else ended
         if time.monotonic() >= until:
             killed = True
             for kill in (os.killpg, os.kill):
@@ -164,10 +154,7 @@ def descendants():
 
 
 def remove(folder):
-    """Remove a folder, however deep it is and whatever its modes: shutil.rmtree recurses, and fails a thousand folders down.
-
-    What is in a subfolder is moved up, so that no path ever gets long. What cannot be removed is left.
-    """
+    """Remove a folder as far as possible, however deep: what is in a subfolder is moved up, so that no path gets long."""
     names, done = itertools.count(), False
     with contextlib.suppress(OSError):
         os.chmod(folder, 0o700)

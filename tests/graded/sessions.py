@@ -1,7 +1,4 @@
-"""The judge's end of the line to a worker: start it, have it load a file and call functions, and see all of it ended.
-
-Whatever comes back is read as a submission's word: it may be late, cut short or made up, and then it costs the call.
-"""
+"""The judge's end of the line to a worker, whose answers may be late, cut short or made up: then they cost the call."""
 
 import contextlib
 import os
@@ -43,15 +40,9 @@ class Worker:
         self.control, theirs = socket.socketpair()
         with theirs:
             command = [sys.executable, "-B", str(WORKER), str(theirs.fileno()), str(self.work)]
-            self.process = subprocess.Popen(
-                command,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.PIPE,
-                env=environment(self.work),
-                pass_fds=[theirs.fileno()],
-                start_new_session=True,
-            )
+            pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE}
+            alone = {"env": environment(self.work), "pass_fds": [theirs.fileno()], "start_new_session": True}
+            self.process = subprocess.Popen(command, **pipes, **alone)
         try:
             hello, _ = wire.unpack(wire.receive(self.control, time.monotonic() + START))
         except (EOFError, OSError, ValueError):
@@ -79,7 +70,10 @@ class Worker:
         self.empty_folder()
         for attempt in (1, 2):
             ours, theirs = socket.socketpair()
-            request = {"load": load_request(self.files, file, functions, time_limit), "seconds": seconds + 60}
+            request = {
+                "load": {"folder": str(self.files), "file": file, "functions": functions, "time_limit": time_limit},
+                "seconds": seconds + 60,
+            }
             try:
                 with theirs:
                     if self.process is None or self.process.poll() is not None:
@@ -197,6 +191,54 @@ class LoadedFile:
             return None
 
 
+class OneByOne(Worker):
+    """Where there is no fork (Windows): an interpreter for each call, slower, and without a limit on memory."""
+
+    def start(self):
+        self.empty_folder()
+
+    def load(self, file, functions, time_limit, seconds):
+        self.empty_folder()
+        return LoadedOnce(self, {"folder": str(self.files), "file": file, "functions": functions, "time_limit": time_limit})
+
+    def end_file(self, patience=0.0):
+        """Nothing runs between calls."""
+
+
+class LoadedOnce:
+    """A file that is loaded for each call again."""
+
+    def __init__(self, worker, request):
+        self.worker, self.functions, self.ended = worker, request.pop("functions"), None
+        self.request, self.missing, self.problem, self.defined = request, [], None, []
+        header, _ = self.run({"function": None}, [], request["time_limit"])
+        self.defined, self.missing, self.problem = header["defined"], header["missing"], header["problem_of_file"]
+
+    def run(self, request, tensors, seconds):
+        command = [sys.executable, "-B", str(WORKER), "once"]
+        payload = wire.pack({**request, "load": self.request, "functions": self.functions}, tensors)
+        options = {"cwd": self.worker.work, "env": environment(self.worker.work), "start_new_session": True}
+        try:
+            done = subprocess.run(command, input=payload, capture_output=True, timeout=START + seconds, **options)
+        except subprocess.TimeoutExpired:
+            raise TooSlow(f"gave no answer within {seconds:g} seconds") from None
+        if not done.stdout:
+            raise Lost(f"ended the whole process, exit code {done.returncode}")
+        return wire.unpack(done.stdout)
+
+    def ask(self, function, request, tensors, seconds):
+        try:
+            return Answer.read(*self.run({**request, "function": function}, tensors, seconds))
+        except ValueError:
+            raise Lost("wrote what is no answer") from None
+
+    def alive(self):
+        return True
+
+    def close(self):
+        """Nothing is left open."""
+
+
 class TooSlow(Lost):
     """Lost for want of time."""
 
@@ -211,18 +253,8 @@ def ending(ended):
     return f"ended the whole process, exit code {ended['exit']}" if "exit" in ended else None
 
 
-def load_request(folder, file, functions, time_limit):
-    return {"folder": str(folder), "file": file, "functions": functions, "time_limit": time_limit}
-
-
 def environment(work):
     """This process's environment for a worker."""
-    return {
-        **os.environ,
-        "OMP_NUM_THREADS": "1",
-        "MPLBACKEND": "Agg",
-        "CUDA_VISIBLE_DEVICES": "",
-        "HOME": str(work),
-        "TMPDIR": str(work),
-        "MPLCONFIGDIR": str(work / "matplotlib"),
-    }
+    settings = {"OMP_NUM_THREADS": "1", "MPLBACKEND": "Agg", "CUDA_VISIBLE_DEVICES": ""}
+    folders = {"HOME": str(work), "TMPDIR": str(work), "MPLCONFIGDIR": str(work / "matplotlib")}
+    return os.environ | settings | folders

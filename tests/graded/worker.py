@@ -16,19 +16,10 @@ import torch
 
 HERE = Path(__file__).parent
 sys.path[0] = str(HERE.parent)
+from graded import processes  # noqa: E402
 from graded.calling import answer  # noqa: E402
 from graded.loading import load  # noqa: E402
-from graded.processes import (  # noqa: E402
-    DUMPABLE,
-    SUBREAPER,
-    end,
-    end_descendants,
-    enter,
-    prctl,
-    remove,
-    silence,
-    user_for_submissions,
-)
+from graded.processes import DUMPABLE, SUBREAPER, prctl, user_for_submissions  # noqa: E402
 from graded.wire import pack, receive, receive_with_descriptor, send, unpack  # noqa: E402
 
 del sys.path[0]  # from here on, the names checks, worker and graded are the submission's
@@ -45,16 +36,16 @@ def serve(control, scratch):
             payload, connection = receive_with_descriptor(control)
             request, _ = unpack(payload)
             if connection is None:
-                ended = end(child, request["patience"])
-                end_descendants(user)
+                ended = processes.end(child, request["patience"])
+                processes.end_descendants(user)
                 send(control, pack({"ended": ended}))
                 continue
             child = os.fork()
             if child == 0:
                 leave_after(start_file, connection, scratch, user, request)
             os.close(connection)
-    end_descendants(user)
-    remove(Path(scratch).parent)
+    processes.end_descendants(user)
+    processes.remove(Path(scratch).parent)
 
 
 def leave_after(job, *arguments):
@@ -66,7 +57,7 @@ def leave_after(job, *arguments):
 
 
 def start_file(connection, scratch, user, request):
-    serve_file(socket.socket(fileno=enter(connection, scratch, request["seconds"], user)), **request["load"])
+    serve_file(socket.socket(fileno=processes.enter(connection, scratch, request["seconds"], user)), **request["load"])
 
 
 def serve_file(connection, folder, file, functions, time_limit):
@@ -79,7 +70,7 @@ def serve_file(connection, folder, file, functions, time_limit):
         payload, descriptor = receive_with_descriptor(connection)
         request, _ = unpack(payload)
         if descriptor is None:
-            send(connection, pack({"ended": end(child, request["patience"])}))
+            send(connection, pack({"ended": processes.end(child, request["patience"])}))
             continue
         child = os.fork()
         if child == 0:
@@ -100,7 +91,7 @@ def once():
     """One file and at most one call in this very process, which the judge ends if it takes too long."""
     request, tensors = unpack(sys.stdin.buffer.read())
     answers = os.dup(1)
-    silence()
+    processes.silence()
     module, missing, problem = load(**request["load"])
     header, results = {"defined": [name for name in request["functions"] if hasattr(module, name)]}, []
     if request["function"] in header["defined"]:

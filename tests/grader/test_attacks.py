@@ -61,11 +61,7 @@ ATTACKS = {
         import os, struct, json
         def log_mean_exp(y):
             text = json.dumps({"check": "Q1.3 log_mean_exp: values", "lost": None, "end": None}).encode() + b"\\n"
-            for number in range(3, 64):
-                try:
-                    os.write(number, text * 100)
-                except OSError:
-                    pass
+            write(text * 100)
             os._exit(0)
         """,
         0,
@@ -77,11 +73,7 @@ ATTACKS = {
             head = json.dumps({"header": {"kind": "tensor", "type": "x", "shape": [10**9], "differentiable": True,
                 "changed": ["a"], "reached": [True] * 9}, "tensors": [["float64", [-1, 10**30]]]}).encode()
             payload = struct.pack("<I", len(head)) + head
-            for number in range(3, 64):
-                try:
-                    os.write(number, struct.pack("<Q", len(payload)) + payload)
-                except OSError:
-                    pass
+            write(struct.pack("<Q", len(payload)) + payload)
             os._exit(0)
         """,
         0,
@@ -90,11 +82,7 @@ ATTACKS = {
         """
         import os
         def log_mean_exp(y):
-            for number in range(3, 64):
-                try:
-                    os.write(number, b"\\xff" * 16)
-                except OSError:
-                    pass
+            write(b"\\xff" * 16)
             os._exit(0)
         """,
         0,
@@ -104,11 +92,7 @@ ATTACKS = {
         import os, struct, time
         def log_mean_exp(y):
             for byte in struct.pack("<Q", 1000) + b"{" * 1000:
-                for number in range(3, 64):
-                    try:
-                        os.write(number, bytes([byte]))
-                    except OSError:
-                        pass
+                write(bytes([byte]))
                 time.sleep(0.05)
         """,
         0,
@@ -225,9 +209,19 @@ ATTACKS = {
 }
 
 
+WRITE = """def write(data):
+    import os
+    for number in range(3, 64):
+        try:
+            os.write(number, data)
+        except OSError:
+            pass
+"""
+
+
 def submit(folder, q1):
     folder.mkdir(exist_ok=True)
-    (folder / "q1_solution.py").write_text(textwrap.dedent(q1))
+    (folder / "q1_solution.py").write_text(WRITE + textwrap.dedent(q1))
     (folder / "q2_solution.py").write_text(RIGHT_Q2)
     return folder
 
@@ -347,7 +341,7 @@ def test_run_by_root_it_becomes_a_user_who_can_change_nothing(grader, tmp_path):
     (tmp_path / "said").touch(mode=0o666)
     (tmp_path / "said").chmod(0o666)
     open_to_all(tmp_path)
-    judge = str(HERE / "graded" / "judge.py")
+    judge = str(HERE.parent / "graded" / "judge.py")
     text = f"""
     import os
     tried = [os.geteuid(), os.access({judge!r}, os.W_OK), os.access(f"/proc/{{os.getppid()}}/mem", os.R_OK)]
