@@ -1,6 +1,6 @@
 """The networks of the assignment, and nothing but networks.
 
-Parameter names are those of the handout's own classes, so weights saved from the handout's notebook load here.
+Parameter names are those of the handout's classes, so weights saved from the handout's notebook load here.
 """
 
 from collections.abc import Sequence
@@ -32,7 +32,7 @@ class Decoder(nn.Module):
         self.mlp = _mlp(latent_size, PIXELS)
 
     def forward(self, z: torch.Tensor) -> torch.Tensor:
-        """z: (..., latent_size). Returns logits (..., 784), shifted by -5 so that training starts from dark pixels."""
+        """z: (..., latent_size). Returns logits (..., 784), shifted by -5: training starts near black, from means of 0.7%."""
         return self.mlp(z) - 5.0
 
 

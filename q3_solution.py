@@ -43,7 +43,7 @@ def perturb(z: torch.Tensor, epsilon: float | torch.Tensor) -> torch.Tensor:
 
     z: (batch, z_dim). Returns (z_dim, batch, z_dim), entry i with dimension i moved.
     """
-    return z + epsilon * torch.eye(z.shape[-1], dtype=z.dtype, device=z.device).unsqueeze(1)
+    return z + epsilon * z.new_ones(z.shape[-1]).diag().unsqueeze(1)
 
 
 def singular_directions(weight: torch.Tensor, gain: torch.Tensor) -> torch.Tensor:

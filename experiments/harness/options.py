@@ -33,9 +33,7 @@ positive_integer = number_check(int, lambda n: n > 0, "a whole number of at leas
 positive_number = number_check(float, lambda x: 0 < x <= 1e30, "a number above 0 and at most 1e30")
 fraction = number_check(float, lambda x: 0 <= x < 1, "a number of at least 0 and below 1")
 numbers = number_check(
-    lambda text: tuple(map(float, text.split(","))),
-    lambda values: all(abs(x) <= 1000 for x in values),
-    "a list of numbers from -1000 to 1000 such as 0,0.5,1",
+    lambda text: tuple(map(float, text.split(","))), lambda v: all(abs(x) <= 1000 for x in v), "numbers such as 0,0.5,1"
 )
 
 

@@ -134,7 +134,7 @@ class Exploration(NamedTuple):
         """3.2: what latent dimensions change, and what singular directions of the first layer change, at n latents."""
         generator, judge, epsilon = self.generator, self.judge, self.options.epsilon
         z, steps = explore.latents(generator, n), torch.arange(-3, 4) * 4 / 3
-        axes, singular = torch.eye(generator.z_dim), explore.directions(generator)
+        axes, singular = torch.ones(generator.z_dim).diag(), explore.directions(generator)
         of_axes = explore.effects(generator, judge, z, perturb(z, epsilon))
         of_singular = explore.effects(generator, judge, z, z + epsilon * singular.unsqueeze(1))
         strongest, first = of_axes.digit.topk(min(4, len(axes))).indices.tolist(), [*range(min(10, len(singular)))]

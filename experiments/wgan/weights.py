@@ -42,7 +42,7 @@ def seen(images: torch.Tensor, others: Iterable[Path | None]) -> list[int]:
 
 def load_generator(path: Path) -> tuple[Generator, dict]:
     """A generator of the sizes in the file, and its origin; a bare state dict of the handout's class will do."""
-    remedy = "name the weights of a generator by --generator"
+    remedy = "train a generator, or name its weights by --generator"
     content = load_plain(path, remedy)
     with user_error_if_unreadable(path, remedy):
         state, origin = (content["generator"], content["origin"]) if "origin" in content else (content, {})

@@ -66,15 +66,10 @@ def test_weights_come_back_in_16_bits_with_their_origin_and_those_of_the_handout
     assert (origin, weights.seen_by(path)) == ({}, [])
 
 
-def test_guide_is_a_classifier_other_than_the_judge(tmp_path, monkeypatch):
+def test_a_classifier_is_read_without_a_random_number_and_a_file_of_none_is_one_line(tmp_path):
     state = torch.get_rng_state()
-    assert isinstance(weights.load_guide(), DigitClassifier)
+    assert isinstance(weights.load_classifier(weights.GUIDE)[0], DigitClassifier)
     assert torch.equal(torch.get_rng_state(), state)  # of training
-    for path, message in (
-        (weights.CLASSIFIER, "is the judge classifier"),
-        (weights.GENERATOR, "classifier --seed 1 makes it anew"),
-        (tmp_path / "none.pt", "is missing; python -m experiments.wgan.classifier --seed 1 makes it anew"),
-    ):
-        monkeypatch.setattr(weights, "GUIDE", path)
-        with pytest.raises(UserError, match=message):
-            weights.load_guide()
+    for path in (weights.GENERATOR, tmp_path / "none.pt"):
+        with pytest.raises(UserError, match=r"python -m experiments\.wgan\.classifier --seed 1 makes it anew$"):
+            weights.load_classifier(path, seed=1)

@@ -63,7 +63,7 @@ def test_update_of_the_generator_descends_the_weighted_sum_of_its_losses_and_mov
     torch.manual_seed(0)
     learner, z, real = Learner(options(guide=guide, augment=False), images), torch.randn(8, 6), q3_samplers.scale(images)
     views = [(learner.critic, Whitened(real), 1.0)]
-    views += [(learner.digit_critic, DigitView(weights.load_guide(), real), 6.0)] if guide else []
+    views += [(learner.digit_critic, DigitView(weights.load_classifier(weights.GUIDE)[0], real), 6.0)] if guide else []
     plain, before = copy.deepcopy(learner.generator), [parameters(critic) for critic, _, _ in views]
 
     def loss(generator):
@@ -254,7 +254,7 @@ def test_generator_is_made_again_when_a_kill_came_between(q3, tmp_path):
     (tmp_path / "run" / "generator.pt").unlink()
     code, _, err = q3("evaluate", "--run-dir", tmp_path / "run")
     assert (code, err.count("\n")) == (2, 1)
-    assert "has no generator.pt yet; go on with train --resume" in err
+    assert "generator.pt is missing; train a generator" in err
     assert q3("train", "--run-dir", tmp_path / "run", "--resume")[0] == 0
     assert (tmp_path / "run" / "generator.pt").read_bytes() == made
 

@@ -231,12 +231,12 @@ def test_every_question_is_run_once_and_a_failure_stops(runs, monkeypatch, capsy
         called.clear()
         assert report.main(["--runs", str(runs), *arguments]) == 0
         data_dir = Path(arguments[arguments.index("--data-dir") + 1] if "--data-dir" in arguments else "data")
-        assert [(named.pop("data_dir"), named.pop("run_dir")) for name, named in called] == [
+        assert [(named.pop("data_dir", data_dir), named.pop("run_dir")) for name, named in called] == [
             (data_dir, runs / name) for name, _ in called
         ]
         return called
 
-    resumed, explored = {"resume": True}, {"action": "evaluate"}
+    resumed, explored = {"resume": True}, {"action": "evaluate", "latents": 200}
     assert report_on("--data-dir", "there") == [("q1", resumed), ("q2", resumed), ("q3", explored)]
     out = capsys.readouterr().out
     assert re.findall(r"== Question (\d)", out) == ["1", "2", "3"]
