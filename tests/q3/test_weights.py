@@ -41,7 +41,7 @@ FAULTS = {
 def test_what_is_no_generator_is_one_line_and_not_executed(tmp_path, monkeypatch, write, message):
     monkeypatch.chdir(tmp_path)
     write(path := tmp_path / "theirs.pt")
-    with pytest.raises(UserError, match=rf"theirs\.pt .*{message}.*; train a generator, or name its weights by --generator") as error:
+    with pytest.raises(UserError, match=rf"theirs\.pt .*{message}.*; train a generator, or name its weights") as error:
         weights.load_generator(path)
     assert "\n" not in str(error.value)
     assert not (tmp_path / "executed").exists()
