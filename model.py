@@ -32,7 +32,7 @@ class Decoder(nn.Module):
         self.mlp = _mlp(latent_size, PIXELS)
 
     def forward(self, z: torch.Tensor) -> torch.Tensor:
-        """z: (..., latent_size). Returns logits (..., 784), shifted by -5: training starts near black, from means of 0.7%."""
+        """z: (..., latent_size). Returns logits (..., 784), shifted by -5: training starts from means of 0.7%."""
         return self.mlp(z) - 5.0
 
 

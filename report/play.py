@@ -44,7 +44,7 @@ def dials(metrics: dict) -> list[str]:
     """Names of the first eight singular directions: the effect that is greater in units of the eight's median."""
     digit, colour = (metrics.get(f"direction_{kind}", [])[:8] for kind in ("digit", "colour"))
     kinds = [": digit" if d * median(colour) > c * median(digit) else ": colour" for d, c in zip(digit, colour)]
-    return [f"direction {i + 1}{kind}" for i, kind in enumerate(kinds or 8 * [""])]
+    return [f"direction {i}{kind}" for i, kind in enumerate(kinds or 8 * [""])]
 
 
 def _packed(state: dict[str, torch.Tensor], order: tuple[int, ...] = ()) -> dict[str, tuple[list[int], str]]:
