@@ -22,7 +22,7 @@ from q2_solution import CriticFunction, gradient_norm, lp_reg, vf_squared_hellin
 
 
 class Objective(NamedTuple):
-    """What critics maximise: the function, whether the Lipschitz penalty is added, the exact value, a title."""
+    """What critics maximise; whether with the penalty, which `estimate` then corrects; the exact value; a title."""
 
     function: Callable[[torch.Tensor, torch.Tensor, CriticFunction], torch.Tensor]
     penalised: bool

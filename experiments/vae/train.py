@@ -53,8 +53,8 @@ class VAEOptions(Options):
     average_decay: float = option(0.9995, "decay of the running average of the weights, 0 for none", fraction)
 
 
-ADAM = VAEOptions(preset="handout", learning_rate=3e-4, beta1=0.9, beta2=0.999, schedule="constant")
-HANDOUT = replace(ADAM, objective="elbo", elbo_samples=1, average_decay=0.0)
+HANDOUT_ADAM = VAEOptions(preset="handout", learning_rate=3e-4, beta1=0.9, beta2=0.999, schedule="constant")
+HANDOUT = replace(HANDOUT_ADAM, objective="elbo", elbo_samples=1, average_decay=0.0)
 PRESETS: dict[str, VAEOptions] = {"tuned": VAEOptions(), "handout": HANDOUT}
 
 

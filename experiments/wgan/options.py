@@ -46,7 +46,7 @@ class WGANOptions(Options):
     guide: bool = option(True, "train a second critic on features of a digit classifier, which was trained with labels")
 
 
-PLAIN = WGANOptions(preset="handout", average_decay=0.0, augment=False, whiten=False, lazy_penalty=False, guide=False)
-RATES = replace(PLAIN, learning_rate=1e-4, critic_learning_rate=1e-4, schedule="constant")
-HANDOUT = replace(RATES, generator_steps=50_000, critic_updates=5, batch_size=64)
+UNAIDED = WGANOptions(preset="handout", average_decay=0.0, augment=False, whiten=False, lazy_penalty=False, guide=False)
+HANDOUT_ADAM = replace(UNAIDED, learning_rate=1e-4, critic_learning_rate=1e-4, schedule="constant")
+HANDOUT = replace(HANDOUT_ADAM, generator_steps=50_000, critic_updates=5, batch_size=64)
 PRESETS = {"tuned": WGANOptions(), "handout": HANDOUT}

@@ -126,7 +126,7 @@ class Learner(training.Learner):
         return losses
 
     def update_generator(self, z: torch.Tensor) -> torch.Tensor:
-        """One update of the generator by Adam, down the weighted sum of its losses at z. Returns that sum."""
+        """One update of the generator by Adam, down the weighted sum of its losses at z alone. Returns that sum."""
         y = self.augmented(self.output(self.generator, z))
         losses = [weight * generator_loss(view(y), partial(self.output, critic)) for critic, _, view, weight in self.critics()]
         loss = torch.stack(losses).sum()
