@@ -98,7 +98,7 @@ def fit(
                 export(number, seconds)
                 saved_at, left = seconds, seconds / number * (length - number)
                 shown = "  ".join(f"{name} {value:.5g}" for name, value in {**means, **measured}.items())
-                tqdm.write(f"{title} {number}/{length}  {shown}  {seconds / 60:.1f} min, {left / 60:.1f} min left")
+                tqdm.write(f"{title} {number}/{length}  {shown}  {seconds:.0f} s, {left:.0f} s left")
                 sys.stdout.flush()
             if signals:
                 raise Stopped(f" after {unit.replace('_', ' ')} {number}; the same command with --resume goes on from there")

@@ -176,8 +176,8 @@ def print_metrics(metrics: dict) -> None:
         accuracy = f"whose digits the judge classifier names with an accuracy of {metrics['classifier_accuracy']:.3f}"
         print(f"against the test block of {metrics['dataset']}, {accuracy}; in the second column unseen photographs:")
     for key, name in (("legible", "legible share"), ("kernel_distance", "KID (x 1000)"), ("coverage", "coverage")):
-        ofs = [of for of in ("", "_of_validation_images") if f"{key}{of}" in metrics]
-        print(f"  {name:14s}", *(f"{metrics[key + of]:8.3f} ({metrics[f'{key}_stderr{of}']:.3f})" for of in ofs))
+        if ofs := [of for of in ("", "_of_validation_images") if f"{key}{of}" in metrics]:
+            print(f"  {name:14s}", *(f"{metrics[key + of]:8.3f} ({metrics[f'{key}_stderr{of}']:.3f})" for of in ofs))
     half_way = ", ".join(f"{name} {metrics[f'legible_along_{name}'][5]:.3f}" for name in explore.PATHS)
     print(f"legible half way between two images: {half_way}")
 

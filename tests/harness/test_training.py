@@ -133,8 +133,16 @@ def signalling(monkeypatch, number, *units):
     return ended
 
 
+@pytest.fixture
+def heard():
+    """Ctrl-C is heard, unlike in a process that a script has started in the background."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_the_first_signal_lets_the_unit_finish_and_saves(tmp_path, monkeypatch, capsys, number):
+def test_the_first_signal_lets_the_unit_finish_and_saves(heard, tmp_path, monkeypatch, capsys, number):
     before = signal.getsignal(number)
     train(tmp_path / "whole")
     with monkeypatch.context() as patch:
@@ -149,7 +157,7 @@ def test_the_first_signal_lets_the_unit_finish_and_saves(tmp_path, monkeypatch, 
     assert same(tmp_path / "whole", tmp_path / "run")
 
 
-def test_the_second_signal_ends_at_once_with_the_last_checkpoint(tmp_path, monkeypatch, capsys):
+def test_the_second_signal_ends_at_once_with_the_last_checkpoint(heard, tmp_path, monkeypatch, capsys):
     train(tmp_path / "whole")
     with monkeypatch.context() as patch:
         ended = signalling(patch, signal.SIGINT, 5, 5)

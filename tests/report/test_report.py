@@ -106,7 +106,7 @@ def test_dials_are_named_by_what_they_change_more_than_the_others_do():
     named = play.dials({"direction_digit": [0.2, *[0.4] * 7, 0.9], "direction_colour": [0.1, *[0.3] * 6, 0.1, 0.9]})
     assert named[0] == "direction 0: digit"  # half of the median digit effect, a third of the median colour effect
     assert named[6:] == ["direction 6: colour", "direction 7: digit"]
-    assert play.dials({}) == [f"direction {number}" for number in range(1, 9)]
+    assert play.dials({}) == [f"direction {number}" for number in range(8)]
 
 
 DRIVE = """
