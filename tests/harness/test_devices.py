@@ -125,7 +125,7 @@ def evaluate_wgan(run, monkeypatch):
     origin = {"dataset": "photos", "dataset_digest": blocks.train.digest}
     monkeypatch.setattr(weights, "load_generator", lambda path: (wgan.Generator(8, 8), origin))
     monkeypatch.setattr(wgan_evaluation, "figures", mock.MagicMock())
-    options = replace(WGAN_PRESETS["tuned"], samples=100)
+    options = replace(WGAN_PRESETS["tuned"], samples=100, latents=4)
     wgan_evaluation.explore_generator(run, weights.GENERATOR, blocks, options, META)
 
 
