@@ -171,7 +171,7 @@ def test_error_of_the_overfitting_score_is_its_spread():
     def values(mean):
         return mean + torch.randn(100, 10, 1, generator=generator).expand(100, 10, 3).flatten()[:1000]
 
-    found, errors = torch.tensor([overfitting_score(values(3), values(2), values(0)[::3]) for _ in range(200)]).T
+    found, errors = torch.tensor([overfitting_score(values(4), values(3), values(1)[::3]) for _ in range(200)]).T
     assert abs(found.mean() - 1 / 3) < 4 * found.std() / 200**0.5
     assert 0.8 < errors.mean() / found.std() < 1.2
 
