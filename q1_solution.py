@@ -89,8 +89,8 @@ def kl_gaussian_gaussian_mc(
     return 0.5 * (u**2 - eps**2 - d).sum(2).mean(0)
 
 
-# What the experiment of question 1 computes with them: the bound that training ascends, and the weights that estimate
-# log p(x).
+# What the experiment of question 1 computes with them: the bounds that training can ascend, by default that of
+# elbo_by_path, and the weights that estimate log p(x).
 
 LogLikelihood = Callable[[torch.Tensor], torch.Tensor]  # z to log p(x|z)
 

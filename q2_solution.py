@@ -36,8 +36,8 @@ def vf_wasserstein_distance(x: torch.Tensor, y: torch.Tensor, critic: CriticFunc
 def lp_reg(x: torch.Tensor, y: torch.Tensor, critic: CriticFunction) -> torch.Tensor:
     """E[max(0, ||grad f(x~)||_2 - 1)^2] at random points x~ between x and y: see gradient_norm.
 
-    The one-sided Lipschitz penalty of WGAN-LP (Petzka et al. 2018, arXiv 1709.08894): only slopes above 1 cost.
-    Returns a scalar, at least 0.
+    The one-sided gradient penalty of WGAN-LP (Petzka et al. 2018, arXiv 1709.08894): only slopes above 1 cost. Returns
+    a scalar, at least 0.
     """
     return torch.relu(gradient_norm(x, y, critic) - 1).square().mean()
 

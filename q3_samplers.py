@@ -134,13 +134,13 @@ class ScaledPhotos(Dataset[tuple[torch.Tensor, int]]):
 def svhn_sampler(
     root: str | Path, train_batch_size: int, test_batch_size: int, valid_split: float = 0
 ) -> tuple[DataLoader, DataLoader, DataLoader]:
-    """Loaders of training, validation and test images, of the published files below `root`. Batches are lists [x, y].
+    """Loaders of training, validation and test images, for the handout's programs; training here reads whole blocks.
 
-    x: float32 (batch, 3, 32, 32) in [-1, 1]. y: int64 (batch,), 0 to 9. The fraction valid_split at the start of the
-    training file is for validation; the rest is for training, in batches of train_batch_size exactly: what is left over
-    at the end of an epoch is dropped. Validation has batches of train_batch_size too, test of test_batch_size, the last
-    smaller. Training and validation are shuffled at every epoch by torch's global generator, test keeps the file's
-    order.
+    The published files lie below `root`. Batches are lists [x, y], x float32 (batch, 3, 32, 32) in [-1, 1], y int64
+    (batch,), 0 to 9. The fraction valid_split at the start of the training file is for validation; the rest is for
+    training, in batches of train_batch_size exactly: what is left over at the end of an epoch is dropped. Validation
+    has batches of train_batch_size too, test of test_batch_size, the last smaller. Training and validation are shuffled
+    at every epoch by torch's global generator, test keeps the file's order.
 
     FileNotFoundError if a file is missing, ValueError if valid_split is outside [0, 1), or a file is not right: see
     svhn.

@@ -24,9 +24,9 @@ def critic_loss(
 ) -> CriticLoss:
     """-(E_P[f] - E_Q[f]) + lambda E[max(0, ||grad f(x~)||_2 - 1)^2], f the critic, P images, Q generated.
 
-    x: samples of P, y: of Q, of one shape. A critic at the minimum measures W1(P, Q), from above by what the penalty
-    leaves. At lambda = 0 the penalty, half of the work, is not computed and given as 0. Returns a CriticLoss (WGAN-LP,
-    Petzka et al. 2018, arXiv 1709.08894, equations 7 and 8).
+    x: samples of P, y: of Q, of one shape. At the minimum the estimate exceeds W1(P, Q) by the bias that a penalty of
+    finite weight leaves. At lambda = 0 the penalty, half of the work, is not computed and given as 0. Returns a
+    CriticLoss (WGAN-LP, Petzka et al. 2018, arXiv 1709.08894, equations 7 and 8).
     """
     wasserstein = vf_wasserstein_distance(x, y, critic)
     penalty = lp_reg(x, y, critic) if lipschitz_weight else torch.zeros_like(wasserstein)
