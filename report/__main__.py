@@ -135,9 +135,9 @@ def main(argv: list[str] | None = None) -> int:
     set_aside_stand_in(runs / "q1", not q1_samplers.missing(arguments.data_dir))
     set_aside_stand_in(runs / "q3", arguments.data_file is not None or not q3_samplers.missing(arguments.data_dir))
     parts = [  # title, command, run directory, options, and the minutes that it took on two quiet cores
-        ("1: a VAE on binarized MNIST", vae, "q1", ["--resume", *data], 3.0),
-        ("2: two divergences", divergences, "q2", ["--resume"], 0.5),
-        ("3: exploring a generator", wgan, "q3", ["evaluate", "--latents", "200", *photos], 1.0),
+        ("1: a VAE on binarized MNIST", vae, "q1", ["--resume", *data], 2.8),
+        ("2: two divergences", divergences, "q2", ["--resume"], 0.4),
+        ("3: exploring a generator", wgan, "q3", ["evaluate", "--latents", "200", *photos], 0.7),
     ]
     if arguments.gan_steps:
         gan = ["train", "--resume", "--generator-steps", str(arguments.gan_steps), *photos]
