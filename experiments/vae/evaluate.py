@@ -152,7 +152,7 @@ def log_p_by_num_samples(run: RunDirectory, options: VAEOptions) -> list[tuple[s
     for neighbour, other in run.comparable_runs(options, "dataset_digest"):
         if (path := neighbour.folder / "metrics.json").exists():
             nats_by_K = json.loads(path.read_bytes())["test_log_likelihood_by_num_samples"]
-            bound = f"{other.objective.split('-')[0].upper()} of {other.elbo_samples} samples"
+            bound = f"{other.objective.split('-')[0].upper()} with S = {other.elbo_samples}"
             name = f"{other.preset}: {bound}, {other.epochs} epochs, seed {other.seed}"
             curves.append((name, list(map(int, nats_by_K)), list(nats_by_K.values())))
     return curves

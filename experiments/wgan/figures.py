@@ -33,7 +33,7 @@ def samples(images: torch.Tensor, real: torch.Tensor | None, path: Path, trained
     sets = [(images, f"Generated, the first {len(images)} draws, none chosen\n{trained_on}")]
     if real is not None:
         sets.append((real, f"Unseen photographs, evenly spaced, none chosen\n{dataset}"))
-    figure = Figure(figsize=(WIDTH, 5.75), layout="constrained")
+    figure = Figure(figsize=(WIDTH, 6.1), layout="constrained")
     for axes, (shown, title) in zip(figure.subplots(1, len(sets), squeeze=False)[0], sets):
         axes.set_title(title, fontsize=11)
         _tiles(axes, shown.unflatten(0, (7, -1)))

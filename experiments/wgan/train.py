@@ -141,7 +141,7 @@ def train(run: RunDirectory, blocks: q3_samplers.Blocks, options: WGANOptions, d
     torch.manual_seed(options.seed)
     learner, name, state = Learner(options, blocks.train.images.to(device)), blocks.train.name, run.resume(options)
     seen = (state or {}).get("seen") or weights.seen(blocks.train.images, [weights.GUIDE] if options.guide else [])
-    for network, images in (("what is to be trained", seen), (str(weights.CLASSIFIER), weights.seen_by(weights.CLASSIFIER))):
+    for network, images in (("this run", seen), (str(weights.CLASSIFIER), weights.seen_by(weights.CLASSIFIER))):
         check_unseen(blocks, images, network)
 
     def save_generator(step: int, seconds: float) -> None:

@@ -173,8 +173,8 @@ def test_runs_beside_are_drawn_over_the_number_of_samples(q1, tmp_path, monkeypa
     assert q1("train", "--run-dir", tmp_path / "c", "--epochs", 1)[0] == 0  # not evaluated
     assert q1("--run-dir", tmp_path / "d", "--epochs", 2, "--num-samples", 3)[0] == 0
     names = [[name for name, *_ in curves] for curves in drawn]
-    beside = "tuned: IWAE of 4 samples, 1 epochs, seed 0"
-    assert names == [[beside], ["tuned: ELBO of 4 samples, 2 epochs, seed 0", beside]]
+    beside = "tuned: IWAE with S = 4, 1 epochs, seed 0"
+    assert names == [[beside], ["tuned: ELBO with S = 4, 2 epochs, seed 0", beside]]
     _, several, nats = drawn[1][1]
     assert several == [1, 10, 12]
     assert nats[-1] == json.loads((tmp_path / "a" / "metrics.json").read_text())["test_log_likelihood"]
