@@ -3,8 +3,6 @@
 Parameter names are those of the handout's classes, so weights saved from the handout's notebook load here.
 """
 
-from collections.abc import Sequence
-
 import torch
 from torch import nn
 
@@ -72,40 +70,6 @@ class Critic(nn.Module):
         return self.main(x).squeeze(-1)
 
 
-class CriticBank(nn.Module):
-    """Many critics trained at once by batched matrix products: block k of the batch goes to critic k, and to it alone.
-
-    So a bank is itself a critic, which any function of (x, y, critic) takes, and what it computes is the mean over the
-    critics.
-    """
-
-    def __init__(self, critics: Sequence[Critic]) -> None:
-        super().__init__()
-        layers = [[layer for layer in critic.main if isinstance(layer, nn.Linear)] for critic in critics]
-        self.weights = nn.ParameterList(torch.stack([layer.weight.detach().t() for layer in same]) for same in zip(*layers))
-        self.biases = nn.ParameterList(torch.stack([layer.bias.detach()[None] for layer in same]) for same in zip(*layers))
-
-    def __len__(self) -> int:
-        return len(self.weights[0])
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """x: (critics * batch, in_size). Returns (critics * batch,)."""
-        h = x.view(len(self), -1, x.shape[-1])  # (critics, batch, in_size)
-        for depth, (weight, bias) in enumerate(zip(self.weights, self.biases)):
-            h = torch.baddbmm(bias, nn.functional.leaky_relu(h) if depth else h, weight)
-        return h.flatten()
-
-    def critic(self, k: int) -> Critic:
-        """Critic number k by itself, with the weights it has now."""
-        critic = Critic(self.weights[0].shape[1]).to(self.weights[0].device)
-        layers = [layer for layer in critic.main if isinstance(layer, nn.Linear)]
-        with torch.no_grad():
-            for layer, weight, bias in zip(layers, self.weights, self.biases):
-                layer.weight.copy_(weight[k].t())
-                layer.bias.copy_(bias[k, 0])
-        return critic
-
-
 class ImageCritic(nn.Module):
     """A real number for each 32x32 colour image: the critic of question 3.
 
@@ -156,24 +120,6 @@ class Generator(nn.Module):
         return self.decoder(z.view(len(z), self.z_dim, 1, 1))
 
 
-class DigitClassifier(nn.Module):
-    """Which digit a 32x32 colour image shows: three blocks of two 3x3 convolutions. It judges generated images."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.blocks = nn.Sequential(*_convolutions(3, 32), *_convolutions(32, 64), *_convolutions(64, 64))  # 4 x 4
-        self.penultimate = nn.Sequential(nn.Flatten(), nn.Dropout(0.3), nn.Linear(64 * 4 * 4, 128), nn.ReLU())
-        self.digit = nn.Linear(128, 10)
-
-    def features(self, x: torch.Tensor) -> torch.Tensor:
-        """x: (batch, 3, 32, 32) in [-1, 1]. Returns the penultimate layer, (batch, 128), at least 0."""
-        return self.penultimate(self.blocks(x))
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """x: (batch, 3, 32, 32) in [-1, 1]. Returns the logits of the digits 0 to 9, (batch, 10)."""
-        return self.digit(self.features(x))
-
-
 def _mlp(inputs: int, outputs: int) -> nn.Sequential:
     return nn.Sequential(
         nn.Linear(inputs, HIDDEN),
@@ -182,16 +128,3 @@ def _mlp(inputs: int, outputs: int) -> nn.Sequential:
         nn.ELU(),
         nn.Linear(HIDDEN, outputs),
     )
-
-
-def _convolutions(inputs: int, outputs: int) -> list[nn.Module]:
-    """Two 3x3 convolutions, the second followed by halving height and width."""
-    return [
-        nn.Conv2d(inputs, outputs, 3, padding=1, bias=False),
-        nn.BatchNorm2d(outputs),
-        nn.ReLU(),
-        nn.Conv2d(outputs, outputs, 3, padding=1, bias=False),
-        nn.BatchNorm2d(outputs),
-        nn.ReLU(),
-        nn.MaxPool2d(2),
-    ]

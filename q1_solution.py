@@ -1,4 +1,4 @@
-"""The equations of question 1: five graded functions, and built on them the ELBO and the importance weights.
+"""The five graded functions of question 1: likelihoods, log-mean-exp, and the divergence of two Gaussians.
 
 Each graded function maps a batch of shape (batch, ...) to one number per row, shape (batch,), in nats, in the dtype and
 on the device of its first argument. Everything after the first dimension of an argument is flattened first, so images
@@ -7,7 +7,6 @@ one of shape ().
 """
 
 import math
-from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
@@ -87,98 +86,6 @@ def kl_gaussian_gaussian_mc(
     d = logvar_q - logvar_p
     u = (mu_q - mu_p) * torch.exp(-logvar_p / 2) + torch.exp(d / 2) * eps  # (num_samples, batch, features)
     return 0.5 * (u**2 - eps**2 - d).sum(2).mean(0)
-
-
-# What the experiment of question 1 computes with them: the bounds that training can ascend, by default that of
-# elbo_by_path, and the weights that estimate log p(x).
-
-LogLikelihood = Callable[[torch.Tensor], torch.Tensor]  # z to log p(x|z)
-
-
-def log_likelihood_bernoulli_logits(logits: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
-    """log p(x|z) = sum_i x_i l_i - log(1 + exp l_i), pixels of mean sigmoid(l): exact where a float32 mean is 0 or 1.
-
-    logits: (..., pixels). x: broadcastable to it, 0 or 1. Returns (...,), in nats.
-    """
-    return (x * logits - F.softplus(logits)).sum(-1)
-
-
-def elbo(log_likelihood: LogLikelihood, z_mean: torch.Tensor, z_logvar: torch.Tensor, eps: torch.Tensor) -> torch.Tensor:
-    """ELBO(x) = E_q[log p(x|z)] - KL(q(z|x) || p(z)), by S samples z_s = z_mean + sigma eps_s, with p(z) = N(0, I).
-
-    log_likelihood: maps z (S, batch, latent_size) to log p(x|z), (S, batch). z_mean, z_logvar: (batch, latent_size), of
-    q. eps: (S, batch, latent_size), standard normal. Returns (batch,), in nats (Kingma & Welling 2014, arXiv 1312.6114,
-    eq. 7).
-    """
-    z = z_mean + torch.exp(z_logvar / 2) * eps  # (S, batch, latent_size)
-    prior = torch.zeros_like(z_mean)  # both its mean and its log-variance
-    kl = kl_gaussian_gaussian_analytic(z_mean, z_logvar, prior, prior)
-    return log_likelihood(z).mean(0) - kl
-
-
-def log_importance_weights(
-    log_likelihood: LogLikelihood,
-    z_mean: torch.Tensor,
-    z_logvar: torch.Tensor,
-    eps: torch.Tensor,
-    path_only: bool = False,
-) -> torch.Tensor:
-    """log w_k = log p(x|z_k) + log p(z_k) - log q(z_k|x), at z_k = z_mean + sigma eps_k drawn from q.
-
-    Arguments as of `elbo`, with K for S. path_only: whether gradients reach q by the path through z alone, as if the
-    density q(z|x) had parameters of its own. Returns (K, batch), in nats; log_mean_exp over K estimates log p(x), from
-    below on average (Burda et al. 2016, arXiv 1509.00519, eq. 8).
-    """
-    z_mean, z_logvar = z_mean.expand_as(eps), z_logvar.expand_as(eps)
-    z = z_mean + torch.exp(z_logvar / 2) * eps  # (K, batch, latent_size)
-    if path_only:
-        z_mean, z_logvar = z_mean.detach(), z_logvar.detach()
-    prior = torch.zeros_like(z)  # both its mean and its log-variance
-    log_prior = log_likelihood_normal(*(t.flatten(0, 1) for t in (prior, prior, z))).view(eps.shape[:2])
-    log_posterior = log_likelihood_normal(*(t.flatten(0, 1) for t in (z_mean, z_logvar, z))).view(eps.shape[:2])
-    return log_likelihood(z) + log_prior - log_posterior
-
-
-def elbo_by_path(
-    log_likelihood: LogLikelihood, z_mean: torch.Tensor, z_logvar: torch.Tensor, eps: torch.Tensor
-) -> torch.Tensor:
-    """ELBO(x) = E_q[log w], by S samples, with a gradient that leaves out the score term -E_q[grad log q(z|x)].
-
-    Arguments and result as of `elbo`. The score term has mean 0, so the gradients of both are equal in the mean (Roeder
-    et al. 2017, arXiv 1703.09194, section 3). In a trained encoder this one has less noise: if q(z|x) is the true
-    posterior, log w is constant and the gradient has zero variance. Far from it, as before training, it has more.
-    """
-    return log_importance_weights(log_likelihood, z_mean, z_logvar, eps, path_only=True).mean(0)
-
-
-def importance_weighted_bound(
-    log_likelihood: LogLikelihood, z_mean: torch.Tensor, z_logvar: torch.Tensor, eps: torch.Tensor
-) -> torch.Tensor:
-    """L_S(x) = log (1/S sum_s w_s), w_s the importance weights of S samples: ELBO = L_1 <= L_S <= log p(x), on average.
-
-    Arguments and result as of `elbo`, with which it shares its mean at S = 1 (Burda et al. 2016, arXiv 1509.00519, eq.
-    8). Its gradient pulls q(z|x) less towards a narrow mode than the ELBO's does, the more so the larger S.
-    """
-    return log_mean_exp(log_importance_weights(log_likelihood, z_mean, z_logvar, eps).t())
-
-
-def importance_weighted_bound_by_path(
-    log_likelihood: LogLikelihood, z_mean: torch.Tensor, z_logvar: torch.Tensor, eps: torch.Tensor
-) -> torch.Tensor:
-    """L_S(x), for its gradient by q's parameters phi: sum_s v_s^2 (d log w_s / d z_s) (d z_s / d phi).
-
-    v_s = w_s / sum_r w_r is a sample's share of the weights.
-    Arguments and result as of `importance_weighted_bound`; the two gradients are equal in the mean. If q(z|x) is the
-    true posterior the gradient has zero variance, and its signal-to-noise ratio does not fall as S grows (doubly
-    reparameterised: Tucker et al. 2019, arXiv 1810.04152, section 3).
-    """
-    z_mean, z_logvar = z_mean.expand_as(eps), z_logvar.expand_as(eps)  # a gradient for each sample
-    log_w = log_importance_weights(log_likelihood, z_mean, z_logvar, eps, path_only=True)
-    v = torch.softmax(log_w.detach(), dim=0).unsqueeze(-1)  # (S, batch, 1)
-    for parameter in (z_mean, z_logvar):
-        if parameter.requires_grad:
-            parameter.register_hook(lambda gradient: v * gradient)  # log_mean_exp has multiplied it by v once
-    return log_mean_exp(log_w.t())
 
 
 def _rows(**tensors: torch.Tensor) -> list[torch.Tensor]:

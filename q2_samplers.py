@@ -6,7 +6,7 @@ torch.manual_seed makes them repeatable.
 """
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -34,11 +34,10 @@ def gaussian(x: float, batch_size: int = 512, generator: torch.Generator | None 
 
 
 class Family(NamedTuple):
-    """Distributions P = sampler(0) and Q = sampler(theta), and what their divergences are exactly."""
+    """Distributions P = sampler(0) and Q = sampler(theta), and their exact divergences as functions of theta."""
 
     sampler: Callable[..., Iterator[np.ndarray]]
-    squared_hellinger: Callable[[float], float]
-    wasserstein: Callable[[float], float]
+    exact: dict[str, Callable[[float], float]]
     thetas: tuple[float, ...]
     fresh_samples: int  # of P and of Q, for an estimate; for the Gaussians' W1 they leave a standard error of 0.004
     description: str
@@ -47,27 +46,16 @@ class Family(NamedTuple):
 FAMILIES = {
     "segments": Family(
         distribution1,
-        lambda theta: 0.0 if theta == 0 else 2.0,  # disjoint as soon as they part
-        abs,
+        {"squared_hellinger": lambda theta: 2.0 if theta else 0.0, "wasserstein": abs},  # disjoint as soon as they part
         tuple(step / 10 for step in range(21)),
         2**12,
         "two parallel segments, theta apart",
     ),
     "gaussian": Family(
         gaussian,
-        lambda theta: 2 - 2 * math.exp(-(theta**2) / 8),
-        abs,
+        {"squared_hellinger": lambda theta: 2 - 2 * math.exp(-(theta**2) / 8), "wasserstein": abs},
         tuple(step / 4 for step in range(9)),
         2**17,
         "two unit Gaussians, theta apart",
     ),
 }
-
-
-def stream(
-    sampler: Callable[..., Iterator[np.ndarray]], thetas: Sequence[float], batch_size: int, device: torch.device | str
-) -> Iterator[torch.Tensor]:
-    """Batches for a bank of critics, endlessly: batch_size samples for each theta, one block after another."""
-    streams = [sampler(theta, batch_size) for theta in thetas]
-    while True:
-        yield torch.from_numpy(np.concatenate([next(samples) for samples in streams])).to(device)

@@ -63,6 +63,6 @@ def gradient_norm(x: torch.Tensor, y: torch.Tensor, critic: CriticFunction) -> t
 
 
 if __name__ == "__main__":
-    from experiments.divergences.train import main
+    from experiments.divergences.evaluate import main
 
     raise SystemExit(main())

@@ -1,7 +1,7 @@
 """SVHN as tensors: 32x32 colour photographs of house numbers, read from MATLAB files.
 
 Street View House Numbers (Netzer et al. 2011). Neighbouring images of a file are often crops of one photograph, so a
-part to hold out is always a contiguous block: a shuffled one would share photographs with the rest.
+split to hold out is always contiguous: a shuffled one would share photographs with the rest.
 """
 
 import hashlib
@@ -20,10 +20,8 @@ MD5 = {  # of the published files; extra_32x32.mat has none here and is taken as
     "train_32x32.mat": "e26dedcc434d2e4c54c9b2d4a06d8373",
     "test_32x32.mat": "eb5a983be6a315427106f1b164d9cef3",
 }
-STAND_IN = "svhn-stand-in"
 # What SciPy raises for a damaged file, or one that is no MATLAB file.
 UNREADABLE = (ValueError, TypeError, OSError, IndexError, KeyError, zlib.error, scipy.io.matlab.MatReadError)
-USED = 10_000  # images at the start of the test file by which the bundled networks were trained, chosen or measured
 
 
 class Photos(NamedTuple):
@@ -88,36 +86,6 @@ def scale(images: torch.Tensor) -> torch.Tensor:
     return images.float() / 127.5 - 1
 
 
-class Blocks(NamedTuple):
-    """The images to train on, to choose settings by (validation) and to report on (test)."""
-
-    train: Photos
-    valid: Photos
-    test: Photos
-
-
-def in_blocks(photos: Photos, test: Photos | None = None) -> Blocks:
-    """Contiguous blocks of one file's images: 80% training, 10% validation, 10% test.
-
-    Beside a test file: 90% training, 10% validation, and for the test that file from image USED on.
-    """
-    tenth = len(photos.images) // 10
-    sizes = [len(photos.images) - 2 * tenth, tenth, tenth] if test is None else [len(photos.images) - tenth, tenth]
-    parts = [with_digest(photos.name, *part) for part in zip(photos.images.split(sizes), photos.labels.split(sizes))]
-    return Blocks(*parts, *([] if test is None else [with_digest(test.name, test.images[USED:], test.labels[USED:])]))
-
-
-def fingerprints(images: torch.Tensor) -> list[int]:
-    """48 bits of each image's hash, by which a network's file says which images the network has seen."""
-    return [int.from_bytes(hashlib.blake2b(image, digest_size=6).digest(), "big") for image in images.cpu().numpy()]
-
-
-def spread(images: torch.Tensor, n: int) -> torch.Tensor:
-    """At most n of the images, evenly spread over them."""
-    n = min(n, len(images))
-    return images[torch.arange(n) * len(images) // n]
-
-
 class ScaledPhotos(Dataset[tuple[torch.Tensor, int]]):
     """Images kept as bytes, and their digits: item i is (x, y), x float32 (3, 32, 32) in [-1, 1], y an int, 0 to 9."""
 
@@ -149,7 +117,9 @@ def svhn_sampler(
         raise ValueError(f"valid_split is a fraction of the training file, at least 0 and below 1, not {valid_split}")
     if absent := missing(root):
         addresses = " and ".join(ADDRESSES[0] + name for name in absent)
-        raise FileNotFoundError(f"{Path(root) / FOLDER} has no {' and no '.join(absent)}; get {addresses} and put it there")
+        raise FileNotFoundError(
+            f"{Path(root) / FOLDER} has no {' and no '.join(absent)}; get {addresses} and put it there"
+        )
     train, test = (svhn(path) for path in (find(root, name) for name in MD5) if path is not None)
     size = int(valid_split * len(train.images))
 

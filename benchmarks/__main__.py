@@ -34,9 +34,13 @@ def processor() -> str:
 def parse(argv: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__.splitlines()[0])
     parser.add_argument("which", nargs="*", metavar="which", help=f"of {', '.join(QUESTIONS)} (all)")
-    parser.add_argument("--data-dir", type=file_path, default=Path("data"), help="where binarized MNIST is or goes (data)")
+    parser.add_argument(
+        "--data-dir", type=file_path, default=Path("data"), help="where binarized MNIST is or goes (data)"
+    )
     parser.add_argument("--rounds", type=positive_integer, default=5, help="turns that each takes (5)")
-    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="of wgan; the others take the CPU")
+    parser.add_argument(
+        "--device", choices=("auto", "cpu", "cuda"), default="auto", help="of wgan; the others take the CPU"
+    )
     parser.add_argument("--out", type=file_path, default=Path("runs/benchmarks.md"), help="(runs/benchmarks.md)")
     arguments = parser.parse_args(argv)
     if unknown := set(arguments.which) - set(QUESTIONS):

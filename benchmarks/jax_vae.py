@@ -50,7 +50,9 @@ def train_epoch(weights: Weights, state: Adam, x: jax.Array, key: jax.Array) -> 
     batch_size = HANDOUT.batch_size
     batches = jax.random.permutation(order, len(x))[: len(x) // batch_size * batch_size].reshape(-1, batch_size)
 
-    def step(carry: tuple[Weights, Adam], rows_and_key: tuple[jax.Array, jax.Array]) -> tuple[tuple[Weights, Adam], None]:
+    def step(
+        carry: tuple[Weights, Adam], rows_and_key: tuple[jax.Array, jax.Array]
+    ) -> tuple[tuple[Weights, Adam], None]:
         rows, key = rows_and_key
         gradient = jax.grad(elbo)(carry[0], x[rows], jax.random.normal(key, (batch_size, VAE().latent_size)))
         return adam_step(*carry, gradient), None

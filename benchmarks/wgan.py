@@ -104,7 +104,12 @@ def compare(arguments: argparse.Namespace) -> Iterator[Comparison]:
     """A generator step against the plain loop's, and against the arithmetic that nothing can spare."""
     device = arguments.device
     images = torch.randint(256, (IMAGES, 3, 32, 32), dtype=torch.uint8)
-    contenders = [Plain(images, device), Ours(images, device), Ours(images, device, "bfloat16"), Arithmetic(images, device)]
+    contenders = [
+        Plain(images, device),
+        Ours(images, device),
+        Ours(images, device, "bfloat16"),
+        Arithmetic(images, device),
+    ]
     for contender in contenders:
         contender.step()
     turns = [[seconds_per_step(contender, device) for contender in contenders] for _ in range(arguments.rounds)]

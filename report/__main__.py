@@ -10,13 +10,14 @@ from pathlib import Path
 
 import q1_samplers
 import q3_samplers
-from experiments.divergences.train import main as divergences
+from experiments.divergences.evaluate import main as divergences
 from experiments.harness.files import write_atomically
 from experiments.harness.options import positive_integer
 from experiments.harness.run import versions
 from experiments.harness.training import choose_device
 from experiments.vae.evaluate import main as vae
 from experiments.wgan.evaluate import main as wgan
+from experiments.wgan.stand_in import STAND_IN
 from q2_samplers import FAMILIES
 from report import play
 
@@ -67,7 +68,9 @@ def write_page(runs: Path, page: Path, data_dir: Path) -> None:
     content |= {f"figures_{question}": _figures(runs / question / "figures", FIGURES[question]) for question in FIGURES}
     content |= {f"data_{question}": _data(metrics[question], reference[question]) for question in FIGURES}
     content["rows"] = "".join(_row(metrics[row[0]], reference[row[0]], row) for row in ROWS)
-    machine = ", ".join(f"{name} {value}" for name, value in versions(choose_device("auto")).items() if value is not None)
+    machine = ", ".join(
+        f"{name} {value}" for name, value in versions(choose_device("auto")).items() if value is not None
+    )
     content["machine"] = html.escape(machine)
     page.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(page, string.Template(TEMPLATE.read_text()).substitute(content).encode())
@@ -109,7 +112,9 @@ def _figures(folder: Path, captions: dict[str, str]) -> str:
 def parse(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Answer all three questions on this machine, as one page.")
     parser.add_argument("--data-dir", type=Path, default=Path("data"), help="where the data files are or go (data)")
-    parser.add_argument("--data-file", type=Path, help="an SVHN .mat file, to compare the generator with and to train on")
+    parser.add_argument(
+        "--data-file", type=Path, help="an SVHN .mat file, to compare the generator with and to train on"
+    )
     steps = "train a new generator for so many steps (explore the bundled one)"
     parser.add_argument("--gan-steps", type=positive_integer, help=steps)
     parser.add_argument("--runs", type=Path, default=Path("runs"), help="where the runs are recorded (runs)")
@@ -121,7 +126,7 @@ def set_aside_stand_in(run_dir: Path, published: bool) -> None:
     record = run_dir / "options.json"
     if published and record.exists():
         dataset = json.loads(record.read_bytes())["dataset"]
-        if dataset in (q1_samplers.STAND_IN, q3_samplers.STAND_IN):
+        if dataset in (q1_samplers.STAND_IN, STAND_IN):
             aside = run_dir.with_name(f"{run_dir.name}-{dataset}")
             run_dir.rename(aside)
             print(f"{run_dir} was on {dataset} and is {aside} now; a new run on the published files starts")

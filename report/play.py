@@ -12,6 +12,7 @@ import torch
 from experiments.harness.files import load_plain
 from experiments.vae.train import VAEOptions, load
 from experiments.wgan import explore, weights
+from experiments.wgan.classifier import load_classifier
 from q1_samplers import STAND_IN
 
 SCRIPT = Path(__file__).with_name("page.js")
@@ -23,14 +24,16 @@ CONVOLUTION, TRANSPOSED = (2, 3, 1, 0), (2, 3, 0, 1)  # axes of a kernel as [row
 def content(runs: Path, data_dir: Path, metrics: dict[str, dict]) -> dict[str, str]:
     """Fields of page.html that let it be played with, from runs/q1, q2 and q3, whose metrics.json are `metrics`."""
     own, dataset = runs / "q3" / "generator.pt", metrics["q1"]["dataset"]
-    generator, _ = weights.load_generator(own if own.exists() else weights.GENERATOR)
-    digits = np.packbits(load(VAEOptions(dataset=dataset, data_dir=data_dir)).content.valid[:DIGITS].bool().numpy(), axis=1)
+    generator, _ = weights.load_generator(own if own.exists() else weights.BUNDLED_GENERATOR)
+    digits = np.packbits(
+        load(VAEOptions(dataset=dataset, data_dir=data_dir)).content.valid[:DIGITS].bool().numpy(), axis=1
+    )
     rows = list(csv.DictReader((runs / "q2" / "curves.csv").read_text().splitlines()))
     vae = load_plain(runs / "q1" / "checkpoint.pt", "run make report again")["learner"]["average"]
     data = {
         "vae": _packed(vae),
         "generator": _packed(generator.state_dict(), TRANSPOSED),
-        "classifier": _packed(weights.load_classifier()[0].state_dict(), CONVOLUTION),
+        "classifier": _packed(load_classifier()[0].state_dict(), CONVOLUTION),
         "directions": [_bits(row) for row in explore.directions(generator)],
         "dials": dials(metrics["q3"]),
         "digits": base64.b64encode(digits.tobytes()).decode(),

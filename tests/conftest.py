@@ -21,7 +21,11 @@ PROJECT = Path(__file__).parent.parent
 os.environ["OMP_NUM_THREADS"] = "1"  # here and in what is started from here: it changes the last bits of a product
 
 
-MAIN = {"vae": "experiments.vae.evaluate", "divergences": "experiments.divergences.train", "wgan": "experiments.wgan.evaluate"}
+MAIN = {
+    "vae": "experiments.vae.evaluate",
+    "divergences": "experiments.divergences.train",
+    "wgan": "experiments.wgan.evaluate",
+}
 
 
 class NoCanvas:

@@ -65,6 +65,8 @@ print(float(jax_vae.elbo(weights, x.numpy(), eps.numpy())), bound_of(model, x, e
 @pytest.mark.skipif(importlib.util.find_spec("jax") is None, reason="needs JAX, which is no dependency")
 def test_jax_measures_our_elbo():
     """In a process of its own: JAX's threads do not go with other tests' forks."""
-    printed = subprocess.run([sys.executable, "-c", BOTH_ELBOS], cwd=PROJECT, capture_output=True, text=True, check=True)
+    printed = subprocess.run(
+        [sys.executable, "-c", BOTH_ELBOS], cwd=PROJECT, capture_output=True, text=True, check=True
+    )
     theirs, ours = map(float, printed.stdout.split())
     assert theirs == pytest.approx(ours, rel=1e-5)

@@ -181,7 +181,9 @@ def test_wasserstein_gan(small_photos):
 
 def test_gan_fails_on_a_loader_that_keeps_the_last_batch(small_photos, monkeypatch):
     right = q3_samplers.DataLoader
-    monkeypatch.setattr(q3_samplers, "DataLoader", lambda *given, **options: right(*given, **options | {"drop_last": False}))
+    monkeypatch.setattr(
+        q3_samplers, "DataLoader", lambda *given, **options: right(*given, **options | {"drop_last": False})
+    )
     with pytest.raises(ValueError, match=r"\(8, 3, 32, 32\).*\(64, 3, 32, 32\)"):
         check_gan(small_photos)
 

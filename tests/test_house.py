@@ -108,7 +108,10 @@ def test_no_imports_run_in_circles():
 @pytest.mark.parametrize("name", [name for name in PATHS if name.startswith("experiments.harness")])
 def test_the_harness_knows_no_experiment(name):
     source = PATHS[name].read_text(encoding="utf-8")
-    assert re.findall(rf"\b(?:{'|'.join(WINGS)}|classifier|q[123]|curves\.csv|generator\.pt)\b", source, re.IGNORECASE) == []
+    assert (
+        re.findall(rf"\b(?:{'|'.join(WINGS)}|classifier|q[123]|curves\.csv|generator\.pt)\b", source, re.IGNORECASE)
+        == []
+    )
 
 
 @pytest.mark.parametrize("name", ["q1_solution", "q2_solution", "q3_solution"])
@@ -131,7 +134,9 @@ def test_every_option_is_read_by_its_wing(script):
     assert [name for name in sorted(names) if not re.search(rf"\b(options|asked|other)\.{name}\b", source)] == []
 
 
-@pytest.mark.parametrize("line", re.findall(r"^ *(python q\d_solution\.py.*)$", "\n".join([README, *JOBS]), re.MULTILINE))
+@pytest.mark.parametrize(
+    "line", re.findall(r"^ *(python q\d_solution\.py.*)$", "\n".join([README, *JOBS]), re.MULTILINE)
+)
 def test_commands_of_the_readme_and_of_the_workflow_are_understood(line):
     _, script, *arguments = line.split("#")[0].split()
     parse(arguments, "test", EXPERIMENTS[script].presets)

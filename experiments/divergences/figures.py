@@ -4,7 +4,7 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from experiments.harness.plotting import ACCENT, FAINT, INK, plain_axes, save
+from experiments.harness.plotting import COLOURS, FAINT, plain_axes, save
 
 
 def divergence_curve(
@@ -16,19 +16,20 @@ def divergence_curve(
 ) -> None:
     """A divergence over theta, and below it how far the estimates are from the exact values.
 
-    exact: (theta, value) on a fine grid; a value at theta = 0 apart from its neighbours is drawn as a point. curves:
-    preset to (theta, estimate, exact value), the first emphasised.
+    exact: (theta, value) on a fine grid with 0 in it; the value there, apart from its neighbours on either side, is
+    drawn as a point. curves: label of a run to (theta, estimate, exact value), the first emphasised.
     """
     figure = Figure(figsize=(6.4, 5.2), layout="constrained")
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
     upper.set_title(f"{title}\n{description}", fontsize=11)
-    away = [pair for pair in exact if pair[0] != 0]
-    upper.plot(*zip(*away), color=FAINT, linewidth=5, solid_capstyle="butt", label="exact", zorder=1)
-    upper.plot(*zip(*[pair for pair in exact if pair[0] == 0]), "o", color=FAINT, markersize=10, zorder=1)
-    for (preset, rows), colour, marker in zip(curves.items(), (ACCENT, INK), ("o", "s")):
+    sides = ([pair for pair in exact if pair[0] < 0], [pair for pair in exact if pair[0] > 0])
+    for label, side in zip(("exact", None), filter(None, reversed(sides))):
+        upper.plot(*zip(*side), color=FAINT, linewidth=5, solid_capstyle="butt", label=label, zorder=1)
+    upper.plot(0, dict(exact)[0.0], "o", color=FAINT, markersize=10, zorder=1)
+    for (label, rows), colour, marker in zip(curves.items(), COLOURS, "os^vDP"):
         thetas, values, truths = zip(*rows)
         style = dict(color=colour, marker=marker, markersize=4, linestyle="none", zorder=2)
-        upper.plot(thetas, values, label=f"estimated by critics, {preset} recipe", **style)
+        upper.plot(thetas, values, label=f"estimated by critics, {label}", **style)
         lower.plot(thetas, [value - truth for value, truth in zip(values, truths)], **style)
     lower.axhline(0, color=FAINT)
     upper.set_ylabel("divergence")

@@ -1,42 +1,20 @@
-"""A data set for an experiment: its published files, downloaded and verified, or an offline stand-in, said aloud."""
+"""The published files of a data set, downloaded and verified."""
 
 import logging
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TypeVar
 
 import pooch
 import requests
 
-from experiments.harness.files import UserError
+from experiments.harness.files import UserError, say
 
-T = TypeVar("T")
 TIMEOUT = (10, 30)  # seconds to connect, and between two pieces of what is sent
 
 
 class DownloadError(UserError):
     """A file could not be had from any of its addresses."""
-
-
-def published_or_stand_in(
-    dataset: str, published: Callable[[], T], stand_in: Callable[[], T], stand_in_name: str, description: str
-) -> T:
-    """What `published` reads, or the stand-in where it is asked for or, with a warning, where "auto" has no choice."""
-    try:
-        if dataset != stand_in_name:
-            return published()
-    except DownloadError as error:
-        if dataset != "auto":
-            raise
-        print(f"WARNING: {error}", file=sys.stderr)
-        print(f"WARNING: using {stand_in_name} instead, {description}", file=sys.stderr, flush=True)
-    except ValueError as error:  # the samplers', for a file that is not the published one
-        raise UserError(str(error)) from error
-    try:
-        return stand_in()
-    except ModuleNotFoundError as error:
-        raise UserError(f"{stand_in_name} needs {error.name}: pip install --no-deps -r requirements-offline.txt") from error
 
 
 def fetch(folder: Path, hashes: Mapping[str, str], addresses: Sequence[str]) -> None:
@@ -49,7 +27,7 @@ def fetch(folder: Path, hashes: Mapping[str, str], addresses: Sequence[str]) -> 
     for name, known_hash in hashes.items():
         failures = []
         for address in addresses:
-            print(f"downloading {address}{name}", flush=True)
+            say(f"downloading {address}{name}")
             try:
                 folder.mkdir(parents=True, exist_ok=True)
                 pooch.retrieve(address + name, known_hash, name, folder, downloader=download)

@@ -1,10 +1,11 @@
 """Errors that the user can mend, in one line each; files written whole or not at all, read without executing code."""
 
 import contextlib
+import io
 import os
 import pickle
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,20 +19,12 @@ class UserError(Exception):
     """Something that the user can mend, in one line: what, where, what to do."""
 
 
-def command(main: Callable[[list[str]], None], argv: list[str] | None = None) -> int:
-    """Run main(argv). Returns 0, 2 for a UserError, which --debug shows as a traceback, or 130 if interrupted."""
-    argv = sys.argv[1:] if argv is None else argv
+def say(line: str) -> None:
+    """Print a line at once. Where nobody reads any longer (`| head -1`), this line and all later ones are dropped."""
     try:
-        main(argv)
-    except UserError as error:
-        if "--debug" in argv:
-            raise
-        print("error:", " ".join(str(error).splitlines()), file=sys.stderr)
-        return 2
-    except KeyboardInterrupt as interrupt:
-        print(f"interrupted{interrupt}", file=sys.stderr)
-        return 130
-    return 0
+        print(line, flush=True)
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 @contextlib.contextmanager
@@ -45,7 +38,9 @@ def user_error_if_unreadable(path: Path, what_to_do: str) -> Iterator[None]:
         raise UserError(f"{path} cannot be read: {error.strerror or error}; {what_to_do}") from error
     except UNREADABLE as error:
         reason = " ".join(str(error).split())[:200]
-        raise UserError(f"{path} is damaged or of another form ({reason or type(error).__name__}); {what_to_do}") from error
+        raise UserError(
+            f"{path} is damaged or of another form ({reason or type(error).__name__}); {what_to_do}"
+        ) from error
 
 
 @contextlib.contextmanager
@@ -57,10 +52,11 @@ def os_errors_as_user_errors(do: str) -> Iterator[None]:
         raise UserError(f"cannot {do}: {error.strerror or error}; nothing that was there is lost") from error
 
 
-def write_atomically(path: Path, content: bytes | memoryview) -> None:
+def write_atomically(path: Path, content: bytes) -> None:
     """Write bytes under a temporary name, then rename: the path holds the old content or the new, never a part."""
     temporary = path.with_name(path.name + ".tmp")
     with os_errors_as_user_errors(f"write {path}"):
+        path.parent.mkdir(parents=True, exist_ok=True)
         try:
             with open(temporary, "wb") as file:
                 file.write(content)
@@ -70,6 +66,13 @@ def write_atomically(path: Path, content: bytes | memoryview) -> None:
         except OSError:
             temporary.unlink(missing_ok=True)
             raise
+
+
+def save_plain(path: Path, content: dict[str, Any]) -> None:
+    """Write a dictionary of plain types and tensors, which load_plain reads."""
+    buffer = io.BytesIO()
+    torch.save(content, buffer)
+    write_atomically(path, buffer.getvalue())
 
 
 def load_plain(path: Path, what_to_do: str) -> dict[str, Any]:

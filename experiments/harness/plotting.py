@@ -1,8 +1,11 @@
-"""What the figures of all questions share: colours, the curve of a log, plain axes, PNG files."""
+"""What the figures of all questions share: their own settings, colours, the curve of a log, plain axes, PNG files."""
 
+import contextlib
 import io
+from collections.abc import Iterator
 from pathlib import Path
 
+import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -11,6 +14,14 @@ from experiments.harness.files import write_atomically
 
 INK, ACCENT, FAINT = "#1f2933", "#c2410c", "#9aa5b1"
 COLOURS = (ACCENT, INK, "#2563eb", "#15803d", "#7c3aed", FAINT)  # of curves, the emphasised one first
+
+
+@contextlib.contextmanager
+def own_settings() -> Iterator[None]:
+    """Within it, figures have matplotlib's default settings, whatever the user's matplotlibrc says."""
+    with matplotlib.rc_context():
+        matplotlib.rcdefaults()
+        yield
 
 
 def points(log: list[dict], x: str, y: str) -> tuple[list[float], list[float]]:

@@ -1,21 +1,21 @@
 """The answers to questions 3.1 to 3.3 for one generator: its figures and metrics.json."""
 
-from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 
-import q3_samplers
-from experiments.harness import main as harness
+from experiments.harness.command import exit_code, run_experiment
 from experiments.harness.files import UserError
 from experiments.harness.plotting import ACCENT, INK
-from experiments.harness.run import RunDirectory, with_stderr
+from experiments.harness.run import RunDirectory, runs_in_figure
 from experiments.wgan import explore, figures, measures, weights
-from experiments.wgan.data import blocks_at_hand, check_unseen, load
+from experiments.wgan.classifier import DigitClassifier, load_classifier
+from experiments.wgan.data import Splits, evenly_spaced, load, splits_at_hand
 from experiments.wgan.options import PRESETS, WGANOptions
-from experiments.wgan.train import GENERATOR, train
-from model import DigitClassifier, Generator
+from experiments.wgan.train import train
+from model import Generator
+from q3_samplers import scale
 from q3_solution import perturb
 
 SHOWN = 49  # samples in a figure
@@ -23,50 +23,53 @@ TAIL = (0.0, 0.001, 0.01)  # quantiles of the distance to the nearest training i
 DESCRIBED = ("preset", "seed", "generator_step", "generator_steps", "train_seconds")  # of a generator's origin
 
 
-def evaluate_run(run: RunDirectory, blocks: q3_samplers.Blocks, options: WGANOptions, device: torch.device) -> None:
+def evaluate_run(run: RunDirectory, splits: Splits, options: WGANOptions, device: torch.device) -> None:
     """Explore the run's own generator, and show how its training went, and that of runs beside it on these images."""
     if options.generator is not None:
         raise UserError(f"{run.folder} holds a run, whose figures --generator would replace; name another --run-dir")
-    logs: dict[str, list[dict]] = {}
-    for neighbour, other in run.comparable_runs(options, "dataset_digest"):
-        logs.setdefault(f"{other.preset} recipe, {other.generator_steps:,} steps, {other.precision}", neighbour.read_log())
-    figures.training_curves(logs, run.figures / "training.png", blocks.train.name)
-    explore_generator(run, run.folder / GENERATOR, blocks, options, device)
+    logs = {name: shown.read_log() for name, shown in runs_in_figure(run, options, PRESETS)}
+    figures.training_curves(logs, run.figures / "training.png", splits.train.name)
+    explore_generator(run, run.folder / weights.GENERATOR_FILE, splits, options, device)
 
 
 def evaluate_without_run(run: RunDirectory, options: WGANOptions, device: torch.device) -> None:
     """Explore the generator of --generator, else the bundled one."""
-    explore_generator(run, options.generator or weights.GENERATOR, blocks_at_hand(options), options, device)
+    explore_generator(run, options.generator or weights.BUNDLED_GENERATOR, splits_at_hand(options), options, device)
 
 
 def explore_generator(
-    run: RunDirectory, path: Path, blocks: q3_samplers.Blocks | None, options: WGANOptions, device: torch.device
+    run: RunDirectory, path: Path, splits: Splits | None, options: WGANOptions, device: torch.device
 ) -> None:
     """Explore the generator in the file `path`, beside photographs if there are any: figures and metrics.json."""
     generator, origin = weights.load_generator(path)
-    judge, origin_of_judge = weights.load_classifier()
-    if blocks is not None:
-        for network, seen in ((path, origin), (weights.CLASSIFIER, origin_of_judge)):
-            check_unseen(blocks, seen.get("seen", ()), str(network))
+    judge, _ = load_classifier()
     trained_on = origin.get("dataset", "images it does not name")
     print(f"exploring {path}, trained on {trained_on}", flush=True)
     metrics = {"trained_on": origin.get("dataset"), **{name: origin.get(name) for name in DESCRIBED}}
-    metrics["dataset"] = blocks and blocks.test.name
+    metrics["dataset"] = splits and splits.test.name
     layout: dict[str, Any] = {"device": device, "memory_format": torch.channels_last}
-    exploration = Exploration(run, generator.to(**layout), judge.to(device), options, f"generator trained on {trained_on}")
+    exploration = Exploration(
+        run, generator.to(**layout), judge.to(device), options, f"generator trained on {trained_on}"
+    )
     images = explore.draw(exploration.generator, options.samples)
     if not images.isfinite().all():
         raise UserError("the generator's images are not finite; name another by --generator")
-    metrics |= exploration.samples(images, blocks)
-    if blocks is not None and origin.get("dataset_digest") == blocks.train.digest:
-        metrics |= exploration.memory(images[: 2 * options.samples // 5], blocks)
-    elif blocks is not None:
+    metrics |= exploration.samples(images, splits)
+    if splits is not None and origin.get("dataset_digest") == splits.train.digest:
+        metrics |= exploration.memory(images[: 2 * options.samples // 5], splits)
+    elif splits is not None:
         print("memory is not searched: the images that this generator was trained on are not at hand", flush=True)
     metrics |= exploration.dimensions(options.latents)
     metrics |= exploration.paths(2 * options.latents)
     run.write_json("metrics.json", metrics)
     print_metrics(metrics)
     print(f"written to {run.folder}: metrics.json, figures/")
+
+
+def with_stderr(estimates: dict[str, tuple[float, float]], suffix: str = "") -> dict[str, float]:
+    """Values and standard errors by name."""
+    values = {f"{name}{suffix}": value for name, (value, _) in estimates.items()}
+    return values | {f"{name}_stderr{suffix}": stderr for name, (_, stderr) in estimates.items()}
 
 
 class Exploration(NamedTuple):
@@ -78,18 +81,18 @@ class Exploration(NamedTuple):
     options: WGANOptions
     trained_on: str
 
-    def samples(self, images: torch.Tensor, blocks: q3_samplers.Blocks | None) -> dict:
+    def samples(self, images: torch.Tensor, splits: Splits | None) -> dict:
         """3.1: samples beside unseen photographs, the validation block; both measured against the test block."""
         generated, path = measures.classify(self.judge, images), self.run.figures / "samples.png"
-        if blocks is None:
+        if splits is None:
             figures.samples(images[: 2 * SHOWN], None, path, self.trained_on, None)
             return with_stderr({"legible": measures.legible(generated)}) | {"num_images": len(images)}
-        valid, name = blocks.valid.images, f"validation block of {blocks.valid.name}"
-        shown = q3_samplers.scale(q3_samplers.spread(valid, SHOWN))
+        valid, name = splits.valid.images, f"validation block of {splits.valid.name}"
+        shown = scale(evenly_spaced(valid, SHOWN))
         figures.samples(images[:SHOWN], shown, path, self.trained_on, name)
         few = min(len(images) // 5, len(valid))  # of the test block: coverage is averaged over as many draws of them
-        test, labels = (q3_samplers.spread(part, few) for part in (blocks.test.images, blocks.test.labels))
-        photographs = measures.classify(self.judge, q3_samplers.spread(valid, len(images)))
+        test, labels = (evenly_spaced(part, few) for part in (splits.test.images, splits.test.labels))
+        photographs = measures.classify(self.judge, evenly_spaced(valid, len(images)))
         reference, crops = measures.classify(self.judge, test), measures.CROPS
         shares = {"generated": measures.digit_shares(generated)}
         shares["unseen photographs"] = measures.digit_shares(photographs, crops)
@@ -104,25 +107,25 @@ class Exploration(NamedTuple):
             "num_test_images": few,
         }
 
-    def memory(self, images: torch.Tensor, blocks: q3_samplers.Blocks) -> dict:
+    def memory(self, images: torch.Tensor, splits: Splits) -> dict:
         """Whether generated images are nearer to training images than as many unseen photographs are: quantiles TAIL.
 
         Distances are root mean squares, over pixels in [-1, 1] and over the judge's features. A copy that is shifted,
         mirrored, cropped or recoloured may be far in pixels, and the features tell digits apart rather than
         photographs, so such copies, and copied parts, would be missed.
         """
-        photographs = torch.cat([blocks.valid.images, blocks.test.images])
-        unseen = q3_samplers.scale(q3_samplers.spread(photographs, len(images))).to(images.device)
-        x, parts = torch.cat([images[: len(unseen)], unseen]), blocks.train.images.split(2000)
+        photographs = torch.cat([splits.valid.images, splits.test.images])
+        unseen = scale(evenly_spaced(photographs, len(images))).to(images.device)
+        x, parts = torch.cat([images[: len(unseen)], unseen]), splits.train.images.split(2000)
         features = measures.classify(self.judge, x).features
         searches = {
             "features": measures.nearest(features, (measures.classify(self.judge, part).features for part in parts)),
-            "pixels": measures.nearest(x, (q3_samplers.scale(part.to(x.device)) for part in parts)),
+            "pixels": measures.nearest(x, (scale(part.to(x.device)) for part in parts)),
         }
         found, groups = {}, {}
         for number, (group, name) in enumerate((("Generated", ""), ("Unseen photographs", "_of_unseen_photographs"))):
             columns = searches["features"][0].chunk(2)[number].argsort()[:10] + number * len(unseen)
-            rows = [q3_samplers.scale(blocks.train.images[rows[columns].cpu()]) for _, rows in searches.values()]
+            rows = [scale(splits.train.images[rows[columns].cpu()]) for _, rows in searches.values()]
             groups[group] = torch.stack([x[columns].cpu(), *rows])
             for kind, (distances, _) in searches.items():
                 tail = distances.chunk(2)[number].quantile(torch.tensor(TAIL, device=x.device))
@@ -151,7 +154,9 @@ class Exploration(NamedTuple):
         legend = {"latent dimensions": ("z", INK, of_axes), "singular directions": ("u", ACCENT, of_singular)}
         figures.effects(legend, epsilon, self.run.figures / "effects.png", self.trained_on)
         both = {"dimension": of_axes, "direction": of_singular}
-        effects = {f"{kind}_{name}": part.tolist() for kind, all in both.items() for name, part in all._asdict().items()}
+        effects = {
+            f"{kind}_{name}": part.tolist() for kind, all in both.items() for name, part in all._asdict().items()
+        }
         return {"epsilon": epsilon, "num_latents": n, **effects}
 
     def paths(self, pairs: int) -> dict:
@@ -182,6 +187,15 @@ def print_metrics(metrics: dict) -> None:
     print(f"legible half way between two images: {half_way}")
 
 
-ABOUT = "Train a WGAN-LP on house numbers, then explore what it has learnt."
-EXPERIMENT = harness.Experiment(ABOUT, PRESETS, load, train, evaluate_run, evaluate_without_run)
-main = partial(harness.main, EXPERIMENT)  # the command `python q3_solution.py`; returns its exit code
+def main(argv: list[str] | None = None) -> int:
+    """The command `python q3_solution.py`. Returns its exit code."""
+    return exit_code(
+        run_experiment,
+        argv,
+        description="Train a WGAN-LP on house numbers, then explore what it has learnt.",
+        presets=PRESETS,
+        load=load,
+        train=train,
+        evaluate=evaluate_run,
+        evaluate_without_run=evaluate_without_run,
+    )

@@ -5,12 +5,13 @@ from typing import NamedTuple
 import torch
 from torch import nn
 
+from experiments import EVALUATION_SEED
 from experiments.wgan import measures
+from experiments.wgan.classifier import DigitClassifier
 from experiments.wgan.measures import Classified, Estimate
-from model import DigitClassifier, Generator
+from model import Generator
 from q3_solution import interpolate, interpolate_spherical, singular_directions
 
-EVALUATION_SEED = 2**31  # apart from the seeds people train with
 PATHS = ("latent", "spherical", "data")  # ways between two images: see along_paths
 
 
@@ -78,7 +79,11 @@ def effects(generator: Generator, classifier: DigitClassifier, z: torch.Tensor, 
 def directions(generator: Generator) -> torch.Tensor:
     """The singular directions of the generator's first layer and the batch normalisation behind it, (z_dim, z_dim)."""
     convolution, norm = generator.decoder[0], generator.decoder[1]
-    assert isinstance(convolution, nn.ConvTranspose2d) and isinstance(norm, nn.BatchNorm2d) and norm.running_var is not None
+    assert (
+        isinstance(convolution, nn.ConvTranspose2d)
+        and isinstance(norm, nn.BatchNorm2d)
+        and norm.running_var is not None
+    )
     return singular_directions(convolution.weight, norm.weight / (norm.running_var + norm.eps).sqrt()).cpu()
 
 
@@ -105,7 +110,9 @@ class Along(NamedTuple):
     lengths: dict[str, torch.Tensor]
 
 
-def along_paths(generator: Generator, classifier: DigitClassifier, alpha: torch.Tensor, pairs: int, shown: int) -> Along:
+def along_paths(
+    generator: Generator, classifier: DigitClassifier, alpha: torch.Tensor, pairs: int, shown: int
+) -> Along:
     """Join pairs of draws z0, z1 from the prior in three ways, the same draws for the same weights.
 
     latent: g(alpha z0 + (1 - alpha) z1). spherical: g of the arc. data: alpha g(z0) + (1 - alpha) g(z1).
@@ -117,7 +124,11 @@ def along_paths(generator: Generator, classifier: DigitClassifier, alpha: torch.
     legible: dict[str, list[Estimate]] = {name: [] for name in PATHS}
     for step, fraction in enumerate(alpha):
         for name in PATHS:
-            x = images_of(generator, lines[name][step]) if name in lines else interpolate(x0, x1, fraction.to(x0.device))[0]
+            x = (
+                images_of(generator, lines[name][step])
+                if name in lines
+                else interpolate(x0, x1, fraction.to(x0.device))[0]
+            )
             images[name].append(x[:shown].clone())  # not the rest with it
             legible[name].append(measures.legible(measures.classify(classifier, x)))
     lengths = {name: line.norm(dim=-1) for name, line in lines.items()}

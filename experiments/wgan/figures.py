@@ -49,7 +49,9 @@ def nearest(groups: dict[str, torch.Tensor], path: Path, trained_on: str) -> Non
     save(figure, path, dpi=DPI)
 
 
-def walks(images: torch.Tensor, digits: list, labels: Sequence[str], steps: Sequence[float], path: Path, title: str) -> None:
+def walks(
+    images: torch.Tensor, digits: list, labels: Sequence[str], steps: Sequence[float], path: Path, title: str
+) -> None:
     """Moves of latents, one a row, panels side by side. images (panels, rows, steps, 3, 32, 32), digits alike."""
     panels, rows = images.shape[:2]
     figure = new_figure(WIDTH, 0.69 * rows + 0.95, title)
@@ -58,7 +60,9 @@ def walks(images: torch.Tensor, digits: list, labels: Sequence[str], steps: Sequ
         for row, column in itertools.product(range(rows), range(len(steps))):
             box = {"facecolor": "white", "edgecolor": "none", "pad": 1, "alpha": 0.8}
             axes.text(column + 0.07, row + 0.09, read[row][column], fontsize=8, va="top", bbox=box)
-    figure.supxlabel(f"moved by, at {panels} latents; in the corner the digit that the judge classifier reads", fontsize=10)
+    figure.supxlabel(
+        f"moved by, at {panels} latents; in the corner the digit that the judge classifier reads", fontsize=10
+    )
     save(figure, path, dpi=DPI)
 
 
@@ -97,7 +101,9 @@ def interpolation(images: dict[str, torch.Tensor], alphas: Sequence[float], path
     figure = new_figure(WIDTH, 2.75 * pairs + 1, f"From $g(z_1)$ to $g(z_0)$, {pairs} pairs, none chosen\n{trained_on}")
     for pair, axes in enumerate(figure.subplots(pairs, 1)):
         rows = torch.stack([images[name][:, pair] for name in PATHS])
-        _tiles(axes, rows, [PATHS[name][0].replace(", ", ",\n") for name in PATHS], [f"{alpha:.1f}" for alpha in alphas])
+        _tiles(
+            axes, rows, [PATHS[name][0].replace(", ", ",\n") for name in PATHS], [f"{alpha:.1f}" for alpha in alphas]
+        )
     axes.set_xlabel(r"$\alpha$: $z_1$ at 0, $z_0$ at 1")
     save(figure, path, dpi=DPI)
 
@@ -109,11 +115,16 @@ def along_paths(along: Along, alphas: Sequence[float], z_dim: int, path: Path, t
     left, right = figure.subplots(1, 2)
     for kind, (name, colour, line, shift) in PATHS.items():
         shares, errors = zip(*along.legible[kind])
-        places, style = [alpha + shift for alpha in alphas], {"linestyle": line, "marker": "o", "markersize": 3, "capsize": 2}
+        places, style = (
+            [alpha + shift for alpha in alphas],
+            {"linestyle": line, "marker": "o", "markersize": 3, "capsize": 2},
+        )
         left.errorbar(places, shares, errors, color=colour, label=name, **style)
     left.set(xlabel=r"$\alpha$", ylabel="legible share", title="Images that show a digit")
     middle, spread = (z_dim - 0.5) ** 0.5, 1.96 * 0.5**0.5  # the length is nearly normal, of variance 1/2
-    right.axhspan(middle - spread, middle + spread, color=FAINT, alpha=0.3, label="95% of draws from N(0, I)", linewidth=0)
+    right.axhspan(
+        middle - spread, middle + spread, color=FAINT, alpha=0.3, label="95% of draws from N(0, I)", linewidth=0
+    )
     for kind, lengths in along.lengths.items():
         right.plot(alphas, lengths.mean(1), color=PATHS[kind][1], linewidth=2, label=PATHS[kind][0])
     right.set(xlabel=r"$\alpha$", ylabel=r"length $\Vert z \Vert_2$", ylim=(0, None), title="Length of the latents")

@@ -1,6 +1,6 @@
 """Images in, numbers out: how good generated images are beside photographs, each number with its standard error.
 
-All but `nearest` rest on a classifier of digits (model.DigitClassifier): its confidence and its penultimate features.
+All but `nearest` rest on a classifier of digits (DigitClassifier): its confidence and its penultimate features.
 They compare with each other, not with numbers measured through another network.
 """
 
@@ -9,8 +9,8 @@ from typing import NamedTuple
 
 import torch
 
-from model import DigitClassifier
-from q3_samplers import Photos, scale
+from experiments.wgan.classifier import DigitClassifier
+from q3_samplers import scale
 
 CONFIDENT = 0.9  # probability of a digit from which on an image counts as legible
 NEIGHBOURS = 5  # k of coverage
@@ -41,15 +41,12 @@ class Classified(NamedTuple):
 def classify(classifier: DigitClassifier, images: torch.Tensor) -> Classified:
     """Classify images (n, 3, 32, 32), float in [-1, 1] or uint8 from 0 to 255, a part at a time."""
     device = next(classifier.parameters()).device
-    parts = (scale(part) if part.dtype == torch.uint8 else part for part in images.split(50))  # larger ones cost page faults
+    parts = (
+        scale(part) if part.dtype == torch.uint8 else part for part in images.split(50)
+    )  # larger ones cost page faults
     layout = torch.channels_last  # in which convolutions are fastest
     features = torch.cat([classifier.features(part.to(device).contiguous(memory_format=layout)) for part in parts])
     return Classified(features, classifier.digit(features).softmax(1))
-
-
-def accuracy(classifier: DigitClassifier, photos: Photos) -> float:
-    """The share of photographs whose digit the classifier names."""
-    return (classify(classifier, photos.images).digits.cpu() == photos.labels).float().mean().item()
 
 
 def mean(values: torch.Tensor, block: int = 1) -> Estimate:
@@ -108,7 +105,9 @@ def coverage(real: torch.Tensor, fake: torch.Tensor) -> Estimate:
     across = torch.stack([torch.cdist(real, part) for part in fake[: len(fake) // n * n].split(n)])  # (sets, n, n)
 
     def share(rows: torch.Tensor, columns: torch.Tensor) -> torch.Tensor:
-        radius = within[rows][:, rows].topk(NEIGHBOURS + 1, largest=False).values[:, -1]  # the nearest is the image itself
+        radius = (
+            within[rows][:, rows].topk(NEIGHBOURS + 1, largest=False).values[:, -1]
+        )  # the nearest is the image itself
         return (across[:, rows][:, :, columns].amin(2) < radius).float().mean()
 
     generator, everything = torch.Generator().manual_seed(0), torch.arange(n, device=real.device)

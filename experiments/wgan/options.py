@@ -1,10 +1,10 @@
 """What question 3 can be asked for, and its two presets."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
-import q3_samplers
-from experiments.harness.options import Options, file_path, fraction, number_check, option, preset_option
+from experiments.harness.options import Options, file_path, fraction, number_check, option
+from experiments.wgan.stand_in import STAND_IN
 
 at_least_100 = number_check(int, lambda n: n >= 100, "a whole number of at least 100, of which a fifth can be measured")
 
@@ -18,11 +18,14 @@ class WGANOptions(Options):
     action: str = option("", "train, evaluate, or both (both)", choices=("train", "evaluate"), scope="command")
     run_dir: Path = option(Path("runs/q3"), "where the run is recorded", scope="command")
     data_dir: Path = option(Path("data"), "where the data files are or go", scope="command")
-    preset: str = preset_option()
-    dataset: str = option("auto", "auto falls back to synthetic house numbers", choices=("auto", "svhn", q3_samplers.STAND_IN))
-    dataset_digest: str = option("", "SHA-256 of the images", scope="record")
+    beside: tuple[Path, ...] = option(
+        (), "another run to show in the same figures; repeatable", file_path, scope="command"
+    )
+    dataset: str = option("svhn", "photographs, or synthetic house numbers", choices=("svhn", STAND_IN))
     data_file: Path | None = option(None, "an SVHN .mat file instead of --data-dir's", file_path, scope="place")
-    generator: Path | None = option(None, "weights to evaluate, of a run or of the handout's class", file_path, scope="command")
+    generator: Path | None = option(
+        None, "weights to evaluate, of a run or of the handout's class", file_path, scope="command"
+    )
     epsilon: float = option(2.0, "how far evaluate moves latents", scope="command")
     samples: int = option(5000, "generated images that evaluate measures, at least 100", at_least_100, scope="command")
     latents: int = option(1000, "latents that evaluate moves, and half of the pairs that it joins", scope="command")
@@ -36,7 +39,9 @@ class WGANOptions(Options):
     beta1: float = option(0.5, "Adam's beta 1", fraction)
     beta2: float = option(0.9, "Adam's beta 2", fraction)
     lipschitz_weight: float = option(10.0, "lambda, weight of the Lipschitz penalty")
-    average_decay: float = option(0.999, "decay of the running average of the generator's weights, 0 for none", fraction)
+    average_decay: float = option(
+        0.999, "decay of the running average of the generator's weights, 0 for none", fraction
+    )
     z_dim: int = option(100, "latent dimensions")
     h_dim: int = option(64, "channels of the layer of 16 x 16 pixels, in both networks")
     precision: str = option("float32", "precision of products in training", choices=("float32", "bfloat16"))
@@ -46,7 +51,26 @@ class WGANOptions(Options):
     guide: bool = option(True, "train a second critic on features of a digit classifier, which was trained with labels")
 
 
-UNAIDED = WGANOptions(preset="handout", average_decay=0.0, augment=False, whiten=False, lazy_penalty=False, guide=False)
-HANDOUT_ADAM = replace(UNAIDED, learning_rate=1e-4, critic_learning_rate=1e-4, schedule="constant")
-HANDOUT = replace(HANDOUT_ADAM, generator_steps=50_000, critic_updates=5, batch_size=64)
-PRESETS = {"tuned": WGANOptions(), "handout": HANDOUT}
+PRESETS = {
+    "tuned": WGANOptions(),
+    "handout": WGANOptions(
+        preset="handout",
+        generator_steps=50_000,
+        critic_updates=5,
+        batch_size=64,
+        learning_rate=1e-4,
+        critic_learning_rate=1e-4,
+        schedule="constant",
+        beta1=0.5,
+        beta2=0.9,
+        lipschitz_weight=10.0,
+        average_decay=0.0,
+        z_dim=100,
+        h_dim=64,
+        precision="float32",
+        augment=False,
+        whiten=False,
+        lazy_penalty=False,
+        guide=False,
+    ),
+}

@@ -4,7 +4,9 @@ from itertools import pairwise
 
 import torch
 
-from q3_samplers import STAND_IN, Photos, with_digest
+from q3_samplers import Photos, with_digest
+
+STAND_IN = "svhn-stand-in"
 
 # Each digit as a stroke through points (x, y), x from -0.5 to 0.5 to the right, y from -0.75 to 0.75 downwards.
 STROKES = (

@@ -5,7 +5,7 @@ import math
 import torch
 import torch.nn.functional as F
 
-from model import DigitClassifier
+from experiments.wgan.classifier import DigitClassifier
 
 SHIFT = 4  # largest change of place by augmentation, in pixels; zeros come in at the edge
 BRIGHTNESS, SATURATION, CONTRAST = 0.25, 0.5, 0.25  # largest changes: added, and relative to grey and to the mean
@@ -95,9 +95,9 @@ class DigitView(torch.nn.Module):
         """classifier: in evaluation mode, on the images' device. images: (n, 3, 32, 32) in [-1, 1]."""
         super().__init__()
         last = torch.nn.Sequential(classifier.penultimate, torch.nn.Unflatten(1, (-1, 1, 1)))
-        self.stages = torch.nn.ModuleList([classifier.blocks[:STAGE_END], classifier.blocks[STAGE_END:], last]).requires_grad_(
-            False
-        )
+        self.stages = torch.nn.ModuleList(
+            [classifier.blocks[:STAGE_END], classifier.blocks[STAGE_END:], last]
+        ).requires_grad_(False)
         self.channels = torch.nn.ModuleList()
         energy = images.square().sum((1, 2, 3)).mean()
         h = images

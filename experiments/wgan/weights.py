@@ -1,21 +1,19 @@
 """Trained networks as files of plain tensors, each with its origin: plain values that say how it was made."""
 
-import io
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import nn
 
-from experiments.harness.files import load_plain, restore, user_error_if_unreadable, write_atomically
-from model import DigitClassifier, Generator
-from q3_samplers import fingerprints
+from experiments.harness.files import load_plain, restore, save_plain, user_error_if_unreadable
+from model import Generator
 
 PRETRAINED = Path(__file__).parents[2] / "data" / "pretrained"
-GENERATOR = PRETRAINED / "generator.pt"
-CLASSIFIER = PRETRAINED / "classifier.pt"  # the judge
-GUIDE = PRETRAINED / "guide.pt"  # of the same kind; the second critic receives its features
+BUNDLED_GENERATOR = PRETRAINED / "generator.pt"
+JUDGE = PRETRAINED / "classifier.pt"  # the classifier that measures
+GUIDE = PRETRAINED / "guide.pt"  # another one, whose features the second critic receives
+GENERATOR_FILE = "generator.pt"  # the average generator in a run directory
 
 
 def save(path: Path, networks: Mapping[str, nn.Module], origin: dict) -> None:
@@ -24,20 +22,7 @@ def save(path: Path, networks: Mapping[str, nn.Module], origin: dict) -> None:
     for name, network in networks.items():
         state = {key: tensor.cpu().contiguous() for key, tensor in network.state_dict().items()}
         content[name] = {key: tensor.half() if tensor.is_floating_point() else tensor for key, tensor in state.items()}
-    buffer = io.BytesIO()
-    torch.save(content, buffer)
-    write_atomically(path, buffer.getvalue())
-
-
-def seen_by(path: Path) -> list[int]:
-    """Fingerprints of the images that networks of a file, or a checkpoint, were trained on; [] if unknown."""
-    content = load_plain(path, "name another file of weights")
-    return content.get("origin", content).get("seen", [])
-
-
-def seen(images: torch.Tensor, others: Iterable[Path | None]) -> list[int]:
-    """Fingerprints of all that a network has seen that is trained on these images with the networks in other files."""
-    return sorted({*fingerprints(images), *(mark for path in others if path for mark in seen_by(path))})
+    save_plain(path, content)
 
 
 def load_generator(path: Path) -> tuple[Generator, dict]:
@@ -49,14 +34,3 @@ def load_generator(path: Path) -> tuple[Generator, dict]:
         z_dim, channels, *_ = state["decoder.0.weight"].shape
         restore(generator := Generator(z_dim, channels // 4), state)
     return generator, origin
-
-
-def load_classifier(path: Path = CLASSIFIER, seed: int = 0) -> tuple[DigitClassifier, dict]:
-    """A classifier, in evaluation mode, and its origin. UserError says by which seed a missing file is made anew."""
-    remedy = f"python -m experiments.wgan.classifier --seed {seed} makes it anew"
-    content = load_plain(path, remedy)
-    with user_error_if_unreadable(path, remedy), torch.random.fork_rng(devices=[]):  # training's random numbers stay
-        restore(classifier := DigitClassifier(), content["classifier"])
-        origin = content["origin"]
-    layout: dict[str, Any] = {"memory_format": torch.channels_last}
-    return classifier.to(**layout).eval(), origin

@@ -30,7 +30,9 @@ def command(request, tmp_path, monkeypatch, capsys):
         return code
 
     fields = dataclasses.fields(next(iter(experiment.presets.values())))
-    return check, [flag(field.name) for field in fields if field.metadata["scope"] != "record" and field.name != "action"]
+    return check, [
+        flag(field.name) for field in fields if field.metadata["scope"] != "record" and field.name != "action"
+    ]
 
 
 def test_every_value_of_every_option(command):

@@ -40,7 +40,11 @@ class OneDevice(TorchDispatchMode):
         tensors = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, torch.Tensor)]
         if function is aten._local_scalar_dense.default and args[0].is_meta:  # item()
             return DRAW() if args[0].is_floating_point() else args[0].dtype == torch.bool
-        if function in COPIES and tensors[-1].is_meta and torch.device(kwargs.get("device") or args[0].device).type == "cpu":
+        if (
+            function in COPIES
+            and tensors[-1].is_meta
+            and torch.device(kwargs.get("device") or args[0].device).type == "cpu"
+        ):
             return torch.zeros(args[0].shape, dtype=kwargs.get("dtype") or args[0].dtype)
         if function in INDEXED and args[0].is_meta:
             return args[0] if tensors[1].dtype == torch.bool else function(*args, **kwargs)

@@ -28,7 +28,11 @@ from experiments.wgan import weights
 TRAIN, MAT = Path("data/binarized_mnist/binarized_mnist_train.amat"), Path("small.mat")
 MAIN = {"q1": vae.main, "q2": divergences.main, "q3": wgan.main}
 Q3 = f"--data-file {MAT} --h-dim 2 --z-dim 5 --batch-size 4 --no-guide --log-every 1"
-SHORT = {"q1": "train --epochs 2", "q2": "--thetas 0,1 --batch-size 4 --iterations 4", "q3": f"train {Q3} --generator-steps 2"}
+SHORT = {
+    "q1": "train --epochs 2",
+    "q2": "--thetas 0,1 --batch-size 4 --iterations 4",
+    "q3": f"train {Q3} --generator-steps 2",
+}
 
 
 def ask(question, words):
@@ -74,7 +78,9 @@ def of_networks(change):
 
     def change_all(state):
         for part in state["learner"].values():
-            part.update({name: change(tensor) for name, tensor in [*part.items()][:1] if isinstance(tensor, torch.Tensor)})
+            part.update(
+                {name: change(tensor) for name, tensor in [*part.items()][:1] if isinstance(tensor, torch.Tensor)}
+            )
 
     return saved(change_all)
 
@@ -99,7 +105,13 @@ NAN_GENERATOR = saved(lambda s: s["generator"]["decoder.0.weight"].fill_(torch.n
 CODE, ZIPPED_CODE = written(pickle.dumps({"options": Malicious()})), saved(lambda s: {**s, "log_entries": Malicious()})
 FAULTS = {  # what: the questions it is tried on, the file, what happens to it, what is asked for then, what the line says
     "run there already": (ALL, "", None, start_again, "is there already; go on with that run by --resume, or name"),
-    "options cut": (ALL, "{}/options.json", edited(lambda text: text[:-9]), resume, f"options.json {FORM}.*another --run-dir"),
+    "options cut": (
+        ALL,
+        "{}/options.json",
+        edited(lambda text: text[:-9]),
+        resume,
+        f"options.json {FORM}.*another --run-dir",
+    ),
     "options of another question": (ALL, "{}/options.json", options(question="q9"), resume, "holds a run of q9, not q"),
     "other data": ("q1 q3", "{}/options.json", options(dataset_digest="x"), resume, "was trained on other data than"),
     "checkpoint cut": (ALL, CHECKPOINT, CUT, resume, f"{FORM}.*delete it to start anew, or name another --run-dir"),
@@ -110,10 +122,22 @@ FAULTS = {  # what: the questions it is tried on, the file, what happens to it, 
     "checkpoint of NaN, evaluated": ("q1", CHECKPOINT, NAN, evaluate, "is not finite"),
     "checkpoint of other shapes": (ALL, CHECKPOINT, of_networks(lambda t: t[:1]), resume, "size mismatch"),
     "checkpoint without networks": (ALL, CHECKPOINT, saved(lambda s: s.update(learner={})), resume, FORM),
-    "checkpoint of other options": (ALL, CHECKPOINT, saved(lambda s: s["options"].update(seed=5)), resume, "another run than"),
+    "checkpoint of other options": (
+        ALL,
+        CHECKPOINT,
+        saved(lambda s: s["options"].update(seed=5)),
+        resume,
+        "another run than",
+    ),
     "checkpoint missing": ("q1", CHECKPOINT, Path.unlink, evaluate, "holds no trained model; train one first"),
     "generator missing": ("q3", "{}/generator.pt", Path.unlink, evaluate, "generator.pt (yet|is missing); "),
-    "generator cut": ("q3", "{}/generator.pt", CUT, explore_given, "train a generator, or name its weights by --generator"),
+    "generator cut": (
+        "q3",
+        "{}/generator.pt",
+        CUT,
+        explore_given,
+        "train a generator, or name its weights by --generator",
+    ),
     "generator of text": ("q3", "{}/generator.pt", written(b"x"), evaluate, f"{FORM}.* by --generator"),
     "generator with code": ("q3", "{}/generator.pt", CODE, explore_given, FORM),
     "generator of NaN": ("q3", "{}/generator.pt", NAN_GENERATOR, evaluate, "decoder.0.weight is not finite"),
@@ -125,7 +149,13 @@ FAULTS = {  # what: the questions it is tried on, the file, what happens to it, 
     "photographs cut": ("q3", MAT, CUT, start, "small.mat is damaged or no MATLAB file"),
     "photographs of text": ("q3", MAT, written(b"<html>"), start, "damaged or no MATLAB file"),
     "photographs of another form": ("q3", MAT, mat(X=X, y=np.zeros((500, 1))), start, "is not of SVHN's form"),
-    "photographs that are few": ("q3", MAT, mat(X=X[..., :90], y=np.ones((90, 1))), start, "fewer than 49; name a larger"),
+    "photographs that are few": (
+        "q3",
+        MAT,
+        mat(X=X[..., :90], y=np.ones((90, 1))),
+        start,
+        "fewer than 49; name a larger",
+    ),
 }
 ROWS = {f"{what}, {question}": (question, *rest) for what, (qs, *rest) in FAULTS.items() for question in qs.split()}
 
@@ -136,7 +166,9 @@ def world(tmp_path_factory, small_files, data_file):
     folder = tmp_path_factory.mktemp("world")
     segments = divergences.FAMILIES["segments"]._replace(fresh_samples=16)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(q1_samplers, "SHA256", {name: hashlib.sha256(text).hexdigest() for name, text in small_files.items()})
+        patch.setattr(
+            q1_samplers, "SHA256", {name: hashlib.sha256(text).hexdigest() for name, text in small_files.items()}
+        )
         patch.setattr(model, "HIDDEN", 8)
         patch.setitem(divergences.FAMILIES, "segments", segments)
         for module in (vae, divergences, wgan, wgan_train):

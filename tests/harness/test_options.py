@@ -52,7 +52,9 @@ def test_a_command_line_names_options_of_every_type():
     assert parse([], "test", PRESETS) == {}
 
 
-@pytest.mark.parametrize("argv", ["--seed -1", "--seed 1.5", "--preset best", "--unknown", "--digest f00", "--run-dir=", "x"])
+@pytest.mark.parametrize(
+    "argv", ["--seed -1", "--seed 1.5", "--preset best", "--unknown", "--digest f00", "--run-dir=", "x"]
+)
 def test_a_wrong_command_line_is_a_user_error(argv):
     with pytest.raises(UserError, match="--help lists the options"):
         parse(argv.split(), "test", PRESETS)
@@ -61,7 +63,12 @@ def test_a_wrong_command_line_is_a_user_error(argv):
 @pytest.mark.parametrize(
     ("check", "good", "values", "bad"),
     [
-        (whole_number, ["0", "12", str(2**31 - 1)], [0, 12, 2**31 - 1], ["-1", "", "1.0", "1e3", "²", "nan", str(2**31)]),
+        (
+            whole_number,
+            ["0", "12", str(2**31 - 1)],
+            [0, 12, 2**31 - 1],
+            ["-1", "", "1.0", "1e3", "²", "nan", str(2**31)],
+        ),
         (positive_integer, ["1", "007"], [1, 7], ["0", "-1", "x", "9" * 5000]),
         (fraction, ["0", "0.999"], [0.0, 0.999], ["1", "-0.1", "nan", "x"]),
         (positive_number, ["1e-9", "3", "1e30"], [1e-9, 3.0, 1e30], ["0", "-1", "inf", "nan", "x", "1e39", ""]),
@@ -78,7 +85,12 @@ def test_a_check_converts_what_is_allowed_and_refuses_the_rest(check, good, valu
 
 def test_help_shows_every_option_with_the_values_of_both_presets():
     shown = " ".join(make_parser("test", PRESETS).format_help().split())
-    words = ["of learning (tuned: 0.002, handout: 0.0003)", "passes (20)", "of weights, order and noise (0)", "(0,1,...,2)"]
+    words = [
+        "of learning (tuned: 0.002, handout: 0.0003)",
+        "passes (20)",
+        "of weights, order and noise (0)",
+        "(0,1,...,2)",
+    ]
     assert [text for text in words if text not in shown] == []
     flags = {"--" + field.name.replace("_", "-") for field in dataclasses.fields(ToyOptions)} - {"--digest"}
     assert flags | {"--help", "--no-warm"} == set(re.findall(r"--[a-z][\w-]*", shown))
@@ -86,7 +98,9 @@ def test_help_shows_every_option_with_the_values_of_both_presets():
 
 def test_a_record_holds_what_belongs_to_a_run_and_comes_back():
     command = dict(often=7, run_dir=Path("x"))
-    options = ToyOptions(seed=3, rate=1 / 3, thetas=(0.0, 1e-7), file=Path("a/b.mat"), digest="f00", warm=False, **command)
+    options = ToyOptions(
+        seed=3, rate=1 / 3, thetas=(0.0, 1e-7), file=Path("a/b.mat"), digest="f00", warm=False, **command
+    )
     record = to_record(options)
     assert record["question"] == "q1"
     assert record.keys().isdisjoint({"often", "run_dir", "device", "resume", "debug"})

@@ -60,7 +60,11 @@ def train(folder, options=None, **more):
 def left(folder):
     """What a run leaves that does not depend on the clock: tensors, and the log."""
     state, times = torch.load(folder / "checkpoint.pt", weights_only=True), ("seconds", "steps_per_second")
-    weights = [*state["learner"]["network"].values(), *state["learner"]["average"].values(), state["random_state"]["cpu"]]
+    weights = [
+        *state["learner"]["network"].values(),
+        *state["learner"]["average"].values(),
+        state["random_state"]["cpu"],
+    ]
     return weights, [{k: v for k, v in entry.items() if k not in times} for entry in RunDirectory(folder).read_log()]
 
 
@@ -163,7 +167,9 @@ def test_the_second_signal_ends_at_once_with_the_last_checkpoint(heard, tmp_path
         ended = signalling(patch, signal.SIGINT, 5, 5)
         assert command(lambda argv: train(tmp_path / "run"), []) == 130
     assert ended == [1, 2, 3, 4]
-    assert capsys.readouterr().err.endswith("interrupted; --resume goes on from the last checkpoint, if one was saved\n")
+    assert capsys.readouterr().err.endswith(
+        "interrupted; --resume goes on from the last checkpoint, if one was saved\n"
+    )
     assert train(tmp_path / "run").advanced == [5, 6, 7, 8, 9, 10, 11, 12]
     assert same(tmp_path / "whole", tmp_path / "run")
 
@@ -208,7 +214,12 @@ def test_log_averages_over_its_interval_and_checkpoints_go_by_the_clock(tmp_path
         return honest(learner, number)
 
     monkeypatch.setattr(Learner, "advance", advance)
-    train(tmp_path / "run", export=lambda unit, seconds: saved.append((unit, seconds)), log_every=2, checkpoint_minutes=0.8)
+    train(
+        tmp_path / "run",
+        export=lambda unit, seconds: saved.append((unit, seconds)),
+        log_every=2,
+        checkpoint_minutes=0.8,
+    )
     log = RunDirectory(tmp_path / "run").read_log()
     assert [entry["number"] for entry in log] == [1.5, 3.5, 5.5, 7.5, 9.5, 11.5]
     assert [entry["seconds"] for entry in log] == [20, 40, 60, 80, 100, 120]
@@ -225,7 +236,9 @@ def test_training_that_is_no_longer_finite_stops_and_keeps_the_last_good_checkpo
         return measured
 
     monkeypatch.setattr(Learner, "advance", explode)
-    with pytest.raises(UserError, match=r"^the average is no longer finite by toy step 6 in [^\n]* a smaller --learning-rate"):
+    with pytest.raises(
+        UserError, match=r"^the average is no longer finite by toy step 6 in [^\n]* a smaller --learning-rate"
+    ):
         train(tmp_path / "run", log_every=2)
     assert torch.load(tmp_path / "run" / "checkpoint.pt", weights_only=True)["toy_step"] == 4
     assert [entry["toy_step"] for entry in RunDirectory(tmp_path / "run").read_log()] == [2, 4]

@@ -90,7 +90,9 @@ def execute(notebook: NotebookNode, data_dir: Path) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--execute", type=Path, metavar="DATA_DIR", help="also run the notebook on the data in this folder")
+    parser.add_argument(
+        "--execute", type=Path, metavar="DATA_DIR", help="also run the notebook on the data in this folder"
+    )
     options = parser.parse_args()
     notebook = nbformat.read(NOTEBOOK, as_version=4)
     stale = carried(notebook) != modules(notebook)

@@ -54,7 +54,9 @@ def check_weights(log_importance_weights):
     # error.
     exact = log_importance_weights(case.log_likelihood, case.z_mean, case.z_logvar, randn(50, 4, 3, seed=2))
     torch.testing.assert_close(exact, case.evidence.expand(50, 4))
-    log_w = log_importance_weights(case.log_likelihood, case.z_mean + 0.1, case.z_logvar + 0.5, randn(20_000, 4, 3, seed=3))
+    log_w = log_importance_weights(
+        case.log_likelihood, case.z_mean + 0.1, case.z_logvar + 0.5, randn(20_000, 4, 3, seed=3)
+    )
     weights = torch.exp(log_w - case.evidence)
     assert ((weights.mean(0) - 1).abs() <= 5 * weights.std(0) / 20_000**0.5).all()
     assert (log_mean_exp(log_w.t()) >= log_w.mean(0)).all()
@@ -93,7 +95,9 @@ class OneLatent:
         """The bound of every row, and its gradients by each row's mean and log-variance, (rows,) and (rows, 2)."""
         x = torch.full((rows, 1), self.x, dtype=torch.float64)
         z_mean, z_logvar = (torch.full_like(x, value).requires_grad_() for value in (self.z_mean, self.z_logvar))
-        values = bound(lambda z: Normal(self.a * z, 1.0).log_prob(x).sum(-1), z_mean, z_logvar, randn(S, rows, 1, seed=S))
+        values = bound(
+            lambda z: Normal(self.a * z, 1.0).log_prob(x).sum(-1), z_mean, z_logvar, randn(S, rows, 1, seed=S)
+        )
         return values.detach(), torch.cat(torch.autograd.grad(values.sum(), (z_mean, z_logvar)), dim=1)
 
 
@@ -133,7 +137,9 @@ def test_importance_weighted_bound_by_path_has_the_same_gradient_by_what_the_lik
     a, z_mean, z_logvar = (torch.full((7, 1), value, requires_grad=True) for value in (1.5, -0.2, -0.5))
     gradients = []
     for bound in (importance_weighted_bound, importance_weighted_bound_by_path):
-        values = bound(lambda z: Normal(a * z, 1.0).log_prob(torch.ones(7, 1)).sum(-1), z_mean, z_logvar, randn(3, 7, 1))
+        values = bound(
+            lambda z: Normal(a * z, 1.0).log_prob(torch.ones(7, 1)).sum(-1), z_mean, z_logvar, randn(3, 7, 1)
+        )
         gradients += torch.autograd.grad(values.sum(), a)
     torch.testing.assert_close(*gradients)
 
@@ -157,13 +163,19 @@ def weighted_once(*arguments):
 
 WRONG = [
     (elbo, check_elbo_by_path),
-    (lambda *arguments: log_importance_weights(*arguments).mean(0), check_elbo_by_path),  # keeps the noise of q's density
+    (
+        lambda *arguments: log_importance_weights(*arguments).mean(0),
+        check_elbo_by_path,
+    ),  # keeps the noise of q's density
     (q_held_fixed, check_elbo_by_path),
     (importance_weighted_bound, check_by_path),
     (weighted_once, check_by_path),
     (elbo_by_path, check_by_path),
     (elbo, check_bound),
-    (lambda *arguments: importance_weighted_bound(*arguments) + math.log(len(arguments[-1])), check_bound),  # sums weights
+    (
+        lambda *arguments: importance_weighted_bound(*arguments) + math.log(len(arguments[-1])),
+        check_bound,
+    ),  # sums weights
     (spread_held_fixed, check_bound),
 ]
 
@@ -182,7 +194,9 @@ def test_bounds_are_ordered_and_below_the_evidence():
     def log_likelihood(z):
         return Independent(Normal(z @ case.W.T, case.s), 1).log_prob(x)
 
-    values = [importance_weighted_bound(log_likelihood, z_mean, z_logvar, randn(S, len(x), 3, seed=S)) for S in (1, 5, 50)]
+    values = [
+        importance_weighted_bound(log_likelihood, z_mean, z_logvar, randn(S, len(x), 3, seed=S)) for S in (1, 5, 50)
+    ]
     values = [elbo(log_likelihood, z_mean, z_logvar, randn(1, len(x), 3, seed=4)), *values]
     means, stderrs = zip(*((v.mean(), v.std() / len(v) ** 0.5) for v in (v.view(rows, 4).mean(1) for v in values)))
     assert (means[0] - means[1]).abs() <= 5 * (stderrs[0] ** 2 + stderrs[1] ** 2) ** 0.5
@@ -195,4 +209,6 @@ def test_bounds_are_ordered_and_below_the_evidence():
 
 def test_saturated_pixel_costs_its_logit():
     logits = torch.tensor([[40.0, -200.0]])
-    torch.testing.assert_close(log_likelihood_bernoulli_logits(logits, torch.tensor([[0.0, 1.0]])), torch.tensor([-240.0]))
+    torch.testing.assert_close(
+        log_likelihood_bernoulli_logits(logits, torch.tensor([[0.0, 1.0]])), torch.tensor([-240.0])
+    )

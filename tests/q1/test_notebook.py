@@ -53,7 +53,9 @@ subprocess.run = lambda command, **options: print("ran", command[1:])
 """
 
 
-def test_alone_in_a_folder_it_runs_from_top_to_bottom_and_gives_the_digits_of_the_script(alone, tmp_path, monkeypatch, q1):
+def test_alone_in_a_folder_it_runs_from_top_to_bottom_and_gives_the_digits_of_the_script(
+    alone, tmp_path, monkeypatch, q1
+):
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     notebook = nbformat.read(alone / "vae.ipynb", as_version=4)
     parameters = refresh_notebook.parameters(notebook)
@@ -76,7 +78,9 @@ def test_alone_in_a_folder_it_runs_from_top_to_bottom_and_gives_the_digits_of_th
     log = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
     metrics = json.loads((run / "metrics.json").read_text())
     trained = [entry["valid_elbo"] for entry in log], log[-1]["train_elbo"]
-    assert text.splitlines()[-1] == " ".join(map(str, [*trained, metrics["valid_elbo"], metrics["test_log_likelihood"]]))
+    assert text.splitlines()[-1] == " ".join(
+        map(str, [*trained, metrics["valid_elbo"], metrics["test_log_likelihood"]])
+    )
 
 
 def test_in_the_repository_it_takes_the_modules_beside_it():
@@ -90,7 +94,9 @@ def test_in_colab_it_unpacks_once_and_keeps_what_a_user_changes(alone):
     (folder,) = alone.glob("vae_modules-*")
     where = f"{folder}\n{folder / 'experiments'}\n"
     assert (output, errors) == (f"modules: in {folder.name}\n{where}", "")
-    assert {path.relative_to(folder).as_posix() for path in folder.rglob("*.py")} == refresh_notebook.carried(NOTEBOOK).keys()
+    assert {path.relative_to(folder).as_posix() for path in folder.rglob("*.py")} == refresh_notebook.carried(
+        NOTEBOOK
+    ).keys()
 
     (folder / "model.py").write_text("mine = 1\n")
     (alone / "unrelated").mkdir()

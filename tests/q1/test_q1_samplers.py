@@ -62,7 +62,9 @@ def test_wrong_gzip_is_refused(gzipped, damage):
     path = find(gzipped, "binarized_mnist_valid.amat")
     content = path.read_bytes()
     path.write_bytes(content[:-1568] if damage == "truncated" else DAMAGE[damage](content))
-    with pytest.raises(ValueError, match=r"binarized_mnist_valid\.amat\.gz is (damaged|not the published file).*delete it"):
+    with pytest.raises(
+        ValueError, match=r"binarized_mnist_valid\.amat\.gz is (damaged|not the published file).*delete it"
+    ):
         binarized_mnist(gzipped)
 
 

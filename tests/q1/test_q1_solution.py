@@ -67,7 +67,9 @@ def check_log_mean_exp(function):
     y = 3 * randn(5, 50)
     torch.testing.assert_close(function(y), torch.exp(y).mean(1).log())
     for shift in (1000.0, -1000.0):
-        torch.testing.assert_close(function(y.float() + shift), y.exp().mean(1).log().float() + shift, rtol=1e-6, atol=0)
+        torch.testing.assert_close(
+            function(y.float() + shift), y.exp().mean(1).log().float() + shift, rtol=1e-6, atol=0
+        )
     torch.testing.assert_close(function(torch.tensor([[2.5]])), torch.tensor([2.5]))
     rows = torch.tensor([[-math.inf, -math.inf], [-math.inf, 0.0]])
     torch.testing.assert_close(function(rows), torch.tensor([-math.inf, -math.log(2)]))
@@ -132,13 +134,17 @@ CHECKS = {
 }
 
 
-def monte_carlo(*arguments, num_samples=1, sigma=lambda logvar: torch.exp(logvar / 2), detach=False, reduce=torch.mean, sign=1):
+def monte_carlo(
+    *arguments, num_samples=1, sigma=lambda logvar: torch.exp(logvar / 2), detach=False, reduce=torch.mean, sign=1
+):
     mu_q, logvar_q, mu_p, logvar_p = arguments
     eps = torch.randn(num_samples, *mu_q.shape, dtype=mu_q.dtype)
     z = mu_q + sigma(logvar_q) * eps
     if detach:
         z = z.detach()
-    log_ratio = Normal(mu_q, torch.exp(logvar_q / 2)).log_prob(z) - sign * Normal(mu_p, torch.exp(logvar_p / 2)).log_prob(z)
+    log_ratio = Normal(mu_q, torch.exp(logvar_q / 2)).log_prob(z) - sign * Normal(
+        mu_p, torch.exp(logvar_p / 2)
+    ).log_prob(z)
     return reduce(log_ratio.sum(2), dim=0)
 
 
@@ -159,7 +165,9 @@ WRONG = {
         "swapped": lambda mu, target: log_likelihood_bernoulli(mu, 1 - target),
     },
     check_normal: {
-        "without 2 pi": lambda mu, *rest: log_likelihood_normal(mu, *rest) + 0.5 * math.log(2 * math.pi) * mu[0].numel(),
+        "without 2 pi": lambda mu, *rest: (
+            log_likelihood_normal(mu, *rest) + 0.5 * math.log(2 * math.pi) * mu[0].numel()
+        ),
         "variance as log-variance": lambda mu, logvar, z: log_likelihood_normal(mu, logvar.exp(), z),
         "variance as deviation": lambda mu, logvar, z: log_likelihood_normal(mu, 2 * logvar, z),
         "exp of the variance": lambda mu, logvar, z: (
@@ -241,7 +249,11 @@ def test_result_is_one_number_per_row_in_the_inputs_dtype_and_place(function, ar
 
 
 LAYOUTS = [(4, 1, 3, 4), (4, 12, 1), (4, 2, 2, 3)]  # of rows (4, 12)
-UNLIKE = {(4, 12): [(3, 12), (4, 11), (12, 4), (48,), (1, 12), (4, 1)], (4,): [(1, 4), (4, 4), (1,)], (0, 5): [(0, 4), (5, 0)]}
+UNLIKE = {
+    (4, 12): [(3, 12), (4, 11), (12, 4), (48,), (1, 12), (4, 1)],
+    (4,): [(1, 4), (4, 4), (1,)],
+    (0, 5): [(0, 4), (5, 0)],
+}
 
 
 def check_layouts_are_free():
@@ -299,7 +311,9 @@ def rows_equal_by(key):
 
 
 def rows_of_channels_last(**tensors):
-    return [row.flip(1) if tensor.dim() > 2 else row for row, tensor in zip(unchecked_rows(**tensors), tensors.values())]
+    return [
+        row.flip(1) if tensor.dim() > 2 else row for row, tensor in zip(unchecked_rows(**tensors), tensors.values())
+    ]
 
 
 WRONG_ROWS = [
@@ -357,7 +371,9 @@ def test_file_works_alone(module):
     """Only torch and the standard library at import time, so that the file can be copied out and graded elsewhere."""
     tree = ast.parse(Path(module.__file__).read_text())
     imports = [node for node in tree.body if isinstance(node, (ast.Import, ast.ImportFrom))]
-    modules = {node.module if isinstance(node, ast.ImportFrom) else name.name for node in imports for name in node.names}
+    modules = {
+        node.module if isinstance(node, ast.ImportFrom) else name.name for node in imports for name in node.names
+    }
     assert {module.split(".")[0] for module in modules} - sys.stdlib_module_names == {"torch"}
 
 

@@ -49,7 +49,9 @@ def test_elbo_is_below_log_likelihood_and_both_ignore_the_batch_size():
     assert elbo.mean() < log_p.mean()
     for batch_size in (1, 7, 23):
         torch.testing.assert_close(evaluate_elbo(model, x, batch_size), elbo, rtol=1e-5, atol=0)
-        torch.testing.assert_close(evaluate.evaluate_log_likelihood(model, x, 200, batch_size), log_p, rtol=1e-5, atol=0)
+        torch.testing.assert_close(
+            evaluate.evaluate_log_likelihood(model, x, 200, batch_size), log_p, rtol=1e-5, atol=0
+        )
 
 
 def test_images_give_what_their_rows_of_pixels_give():
@@ -138,7 +140,12 @@ def test_metrics_are_those_of_the_checkpoints_average(whole_run, small_data):
         assert metrics[f"{split}_log_likelihood_stderr"] == pytest.approx(log_p.std().item() / len(x) ** 0.5, rel=1e-3)
     by_num_samples = metrics["test_log_likelihood_by_num_samples"]
     assert list(by_num_samples) == ["1", "10", "20"]
-    assert by_num_samples["1"] < by_num_samples["10"] < by_num_samples["20"] == pytest.approx(metrics["test_log_likelihood"])
+    assert (
+        by_num_samples["1"]
+        < by_num_samples["10"]
+        < by_num_samples["20"]
+        == pytest.approx(metrics["test_log_likelihood"])
+    )
 
     with torch.no_grad():
         mean, logvar = model.encode(data.valid)

@@ -39,7 +39,9 @@ def test_weights_of_the_handouts_classes_load():
     assert list(model.state_dict()) == [f"{layer}.{kind}" for layer in layers for kind in ("weight", "bias")]
     mean, logvar = literal_mlp(x, model.encode.mlp).chunk(2, dim=1)
     assert mean.shape == logvar.shape == (3, 100)
-    for mine, literal in zip((*model.encode(x), model.decode(mean)), (mean, logvar, literal_mlp(mean, model.decode.mlp) - 5)):
+    for mine, literal in zip(
+        (*model.encode(x), model.decode(mean)), (mean, logvar, literal_mlp(mean, model.decode.mlp) - 5)
+    ):
         torch.testing.assert_close(mine, literal)
     assert Encoder()(x)[0].shape == Decoder()(mean)[:, :100].shape == (3, 100)  # 100 latents unless others are named
 

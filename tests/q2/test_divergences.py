@@ -49,7 +49,13 @@ def test_curves_are_right_at_three_thetas(q2, figures_drawn, tmp_path):
     code, out, err = q2("--run-dir", tmp_path / "run", *SHORT)
     assert (code, err) == (0, "")
     rows = curves(tmp_path / "run")
-    assert list(rows[0]) == ["theta", "squared_hellinger", "squared_hellinger_exact", "wasserstein", "wasserstein_exact"]
+    assert list(rows[0]) == [
+        "theta",
+        "squared_hellinger",
+        "squared_hellinger_exact",
+        "wasserstein",
+        "wasserstein_exact",
+    ]
     assert [row["theta"] for row in rows] == [0, 0.5, 2]
     assert [row["squared_hellinger_exact"] for row in rows] == [0, 2, 2]
     assert [row["wasserstein_exact"] for row in rows] == [0, 0.5, 2]
@@ -58,9 +64,14 @@ def test_curves_are_right_at_three_thetas(q2, figures_drawn, tmp_path):
     for name in OBJECTIVES:
         errors = [abs(row[name] - row[f"{name}_exact"]) for row in rows]
         assert metrics[f"{name}_largest_error"] == pytest.approx(max(errors), abs=1e-12)
-        assert f"{name:18s} largest error {max(errors):.5f}, at theta = {rows[errors.index(max(errors))]['theta']:g}\n" in out
+        assert (
+            f"{name:18s} largest error {max(errors):.5f}, at theta = {rows[errors.index(max(errors))]['theta']:g}\n"
+            in out
+        )
         above = [bound - row[f"{name}_exact"] for bound, row in zip(metrics[f"{name}_lower_bound"], rows)]
-        assert max(above) <= 5 * (2 / 12 / 4096) ** 0.5  # a 1-Lipschitz function of U[0, 1] has at most its variance, 1 / 12
+        assert (
+            max(above) <= 5 * (2 / 12 / 4096) ** 0.5
+        )  # a 1-Lipschitz function of U[0, 1] has at most its variance, 1 / 12
         assert metrics[f"{name}_seconds"] > 0
     assert (metrics["family"], metrics["preset"], metrics["seed"]) == ("segments", "tuned", 0)
     files = [path for path in (tmp_path / "run").rglob("*.*") if path.name != ".lock"]
@@ -206,6 +217,8 @@ def test_other_presets_beside_are_drawn(q2, quick, tmp_path, monkeypatch):
     short = ("--thetas", "0,1", "--iterations", 2, "--batch-size", 4)
     assert q2("--run-dir", tmp_path / "h", "--preset", "handout", *short)[0] == 0
     drawn = []
-    monkeypatch.setattr(divergences.figures, "divergence_curve", lambda exact, estimates, *_: drawn.append(list(estimates)))
+    monkeypatch.setattr(
+        divergences.figures, "divergence_curve", lambda exact, estimates, *_: drawn.append(list(estimates))
+    )
     assert q2("--run-dir", tmp_path / "t", *short)[0] == 0
     assert drawn == [["tuned", "handout"]] * 2

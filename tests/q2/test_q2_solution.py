@@ -73,7 +73,9 @@ def check_penalty(function):
     assert abs(function(x, y, quadratic).item() - 8 / 9) <= 5 * stderr
     # One steep sample among many counts by itself.
     steep = torch.tensor([5.0] + [0.0] * 9, dtype=torch.float64)
-    value = function(torch.zeros(10, 1, dtype=torch.float64), torch.ones(10, 1, dtype=torch.float64), lambda z: steep * z[:, 0])
+    value = function(
+        torch.zeros(10, 1, dtype=torch.float64), torch.ones(10, 1, dtype=torch.float64), lambda z: steep * z[:, 0]
+    )
     torch.testing.assert_close(value, torch.tensor(1.6, dtype=torch.float64))
     # The penalty depends on the critic's parameters, through the gradient.
     slope = torch.tensor(3.0, dtype=torch.float64, requires_grad=True)
@@ -216,7 +218,9 @@ def test_bank_is_its_critics_side_by_side():
     torch.manual_seed(0)
     critics = [Critic() for _ in range(3)]
     bank, x, y = CriticBank(critics), torch.randn(3, 5, 2), torch.randn(3, 5, 2)
-    torch.testing.assert_close(bank(x.flatten(0, 1)).view(3, 5), torch.stack([c(block) for c, block in zip(critics, x)]))
+    torch.testing.assert_close(
+        bank(x.flatten(0, 1)).view(3, 5), torch.stack([c(block) for c, block in zip(critics, x)])
+    )
     for k in range(3):
         torch.testing.assert_close(bank.critic(k)(x[k]), critics[k](x[k]))
     for function in CHECKS:
@@ -241,7 +245,9 @@ def test_gradient_norm_of_a_linear_critic_is_its_slope():
 WEIGHT = torch.ones((), requires_grad=True)
 
 
-@pytest.mark.parametrize("critic", [lambda x: torch.ones(len(x)), lambda x: WEIGHT.expand(len(x)), lambda x: 0 * x[:, 0]])
+@pytest.mark.parametrize(
+    "critic", [lambda x: torch.ones(len(x)), lambda x: WEIGHT.expand(len(x)), lambda x: 0 * x[:, 0]]
+)
 def test_a_critic_that_ignores_its_input_has_slope_0(critic):
     assert gradient_norm(randn(4, 2), randn(4, 2, seed=1), critic).tolist() == [0] * 4
     assert lp_reg(randn(4, 2), randn(4, 2, seed=1), critic) == 0

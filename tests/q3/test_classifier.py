@@ -2,8 +2,8 @@
 
 import pytest
 import torch
-
 from experiments.harness.main import main
+
 from experiments.wgan import measures, weights
 from experiments.wgan.classifier import EXPERIMENT, ClassifierOptions, Learner, set_unit, shift
 from experiments.wgan.stand_in import stand_in

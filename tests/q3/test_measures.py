@@ -76,7 +76,9 @@ def test_kernel_distance_is_0_on_average_for_equal_distributions_and_its_error_i
 def test_coverage_finds_what_is_missing():
     real = gaussian_features(0, 500, 0)
     same = coverage(real, gaussian_features(0, 1500, 1))
-    assert same.value == pytest.approx(1 - 0.5**5, abs=4 * same.stderr)  # 0.969, Naeem et al. 2020, lemma 2 for many images
+    assert same.value == pytest.approx(
+        1 - 0.5**5, abs=4 * same.stderr
+    )  # 0.969, Naeem et al. 2020, lemma 2 for many images
     one_sided = gaussian_features(0, 500, 1)
     one_sided[:, 0] = one_sided[:, 0].abs()
     assert coverage(real, one_sided).value < 0.8

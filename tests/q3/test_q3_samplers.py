@@ -18,7 +18,10 @@ from experiments.wgan.stand_in import stand_in
 @pytest.fixture
 def arrays():
     random = np.random.default_rng(0)
-    return {"X": random.integers(0, 256, (32, 32, 3, 20), dtype=np.uint8), "y": random.integers(1, 11, (20, 1), dtype=np.uint8)}
+    return {
+        "X": random.integers(0, 256, (32, 32, 3, 20), dtype=np.uint8),
+        "y": random.integers(1, 11, (20, 1), dtype=np.uint8),
+    }
 
 
 @pytest.fixture
@@ -135,7 +138,9 @@ def test_wrong_loaders_are_rejected(published, monkeypatch, options):
 
 @pytest.mark.parametrize("valid_split", [-0.1, 1, float("nan")])
 def test_valid_split_must_be_a_fraction(published, valid_split):
-    with pytest.raises(ValueError, match=r"valid_split is a fraction of the training file, at least 0 and below 1, not"):
+    with pytest.raises(
+        ValueError, match=r"valid_split is a fraction of the training file, at least 0 and below 1, not"
+    ):
         q3_samplers.svhn_sampler(published, 6, 8, valid_split)
 
 
@@ -151,7 +156,10 @@ def test_missing_file_is_one_line_that_says_where_to_get_it(published):
 def test_damaged_files_are_refused_in_one_line(mat):
     """Cut anywhere, empty too, or another thing altogether."""
     content = mat.read_bytes()
-    for damaged in (b"<html><body>moved</body></html>" * 20, *(content[:length] for length in range(0, len(content), 2999))):
+    for damaged in (
+        b"<html><body>moved</body></html>" * 20,
+        *(content[:length] for length in range(0, len(content), 2999)),
+    ):
         mat.write_bytes(damaged)
         with pytest.raises(ValueError, match=r"some\.mat is (damaged or no MATLAB file|not of SVHN's form)") as error:
             q3_samplers.svhn(mat)
@@ -159,11 +167,17 @@ def test_damaged_files_are_refused_in_one_line(mat):
 
 
 FOREIGN = {
-    "other keys": (lambda a: {"images": a["X"], "labels": a["y"]}, r"holds images uint8 \(32, 32, 3, 20\), labels uint8"),
+    "other keys": (
+        lambda a: {"images": a["X"], "labels": a["y"]},
+        r"holds images uint8 \(32, 32, 3, 20\), labels uint8",
+    ),
     "another size": (lambda a: {**a, "X": a["X"][:28, :28]}, r"holds X uint8 \(28, 28, 3, 20\)"),
     "fewer digits than images": (lambda a: {**a, "y": a["y"][:-1]}, r"y uint8 \(19, 1\)"),
     "digits to 11": (lambda a: {**a, "y": a["y"] // 10 + a["y"]}, r"from 1 to 10 .* from \d to 11$"),
-    "digits from 0 to 9": (lambda a: {**a, "y": a["y"] % 10}, r"from 1 to 10 \(10 for the digit 0\), but .* from 0 to 9$"),
+    "digits from 0 to 9": (
+        lambda a: {**a, "y": a["y"] % 10},
+        r"from 1 to 10 \(10 for the digit 0\), but .* from 0 to 9$",
+    ),
 }
 
 

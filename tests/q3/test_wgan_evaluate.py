@@ -134,8 +134,18 @@ def test_run_writes_its_whole_record_and_keeps_it(q3, figures_drawn, tmp_path):
     assert (code, err) == (0, "")
     log = RunDirectory(tmp_path / "run").read_log()
     assert [entry["generator_step"] for entry in log] == [2, 4, 6, 8]
-    named = {"wasserstein_estimate", "lipschitz_penalty", "generator_loss", "steps_per_second", "digit_wasserstein_estimate"}
-    assert all(named <= entry.keys() for entry in log) and log[-1].keys() >= {"legible", "kernel_distance", "overfitting"}
+    named = {
+        "wasserstein_estimate",
+        "lipschitz_penalty",
+        "generator_loss",
+        "steps_per_second",
+        "digit_wasserstein_estimate",
+    }
+    assert all(named <= entry.keys() for entry in log) and log[-1].keys() >= {
+        "legible",
+        "kernel_distance",
+        "overfitting",
+    }
     metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())
     assert [metrics[name] for name in ("dataset", "trained_on", "generator_step")] == ["SVHN small", "SVHN small", 8]
     for name, sign in (("legible", 1), ("kernel_distance", -1), ("coverage", 1)):  # photographs come out better

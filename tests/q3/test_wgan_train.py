@@ -41,10 +41,16 @@ def parameters(network):
 
 def test_update_of_the_critics_lowers_the_loss_of_each_on_its_own_view_and_moves_nothing_else(images):
     torch.manual_seed(0)
-    learner, x, z = Learner(options(guide=True, augment=False), images), q3_samplers.scale(images[:8]), torch.randn(8, 6)
+    learner, x, z = (
+        Learner(options(guide=True, augment=False), images),
+        q3_samplers.scale(images[:8]),
+        torch.randn(8, 6),
+    )
     generator, critics, y = parameters(learner.generator), [*learner.critics()], learner.generator(z).detach()
     for critic, *_ in critics:
-        critic.load_state_dict({name: 3 * value for name, value in critic.state_dict().items()})  # steep enough for a penalty
+        critic.load_state_dict(
+            {name: 3 * value for name, value in critic.state_dict().items()}
+        )  # steep enough for a penalty
 
     def losses():
         torch.manual_seed(1)  # the same points for the penalty
@@ -61,7 +67,11 @@ def test_update_of_the_critics_lowers_the_loss_of_each_on_its_own_view_and_moves
 @pytest.mark.parametrize("guide", [False, True])
 def test_update_of_the_generator_descends_the_weighted_sum_of_its_losses_and_moves_nothing_else(images, guide):
     torch.manual_seed(0)
-    learner, z, real = Learner(options(guide=guide, augment=False), images), torch.randn(8, 6), q3_samplers.scale(images)
+    learner, z, real = (
+        Learner(options(guide=guide, augment=False), images),
+        torch.randn(8, 6),
+        q3_samplers.scale(images),
+    )
     views = [(learner.critic, Whitened(real), 1.0)]
     views += [(learner.digit_critic, DigitView(weights.load_classifier(weights.GUIDE)[0], real), 6.0)] if guide else []
     plain, before = copy.deepcopy(learner.generator), [parameters(critic) for critic, _, _ in views]
@@ -123,7 +133,9 @@ def test_training_brings_the_generator_nearer_to_the_images():
     learner = Learner(options(**rates, whiten=False), images)  # in pixels, since all they have is brightness
 
     def distance():
-        return torch.dist(*(x.mean((0, 2, 3)) for x in (explore.draw(learner.generator, 64), q3_samplers.scale(images))))
+        return torch.dist(
+            *(x.mean((0, 2, 3)) for x in (explore.draw(learner.generator, 64), q3_samplers.scale(images)))
+        )
 
     before = distance()
     for step in range(1, 41):

