@@ -21,11 +21,7 @@ PROJECT = Path(__file__).parent.parent
 os.environ["OMP_NUM_THREADS"] = "1"  # here and in what is started from here: it changes the last bits of a product
 
 
-MAIN = {
-    "vae": "experiments.vae.evaluate",
-    "divergences": "experiments.divergences.train",
-    "wgan": "experiments.wgan.evaluate",
-}
+MAIN = {name: f"experiments.{name}.evaluate" for name in ("vae", "divergences", "wgan")}
 
 
 class NoCanvas:

@@ -46,7 +46,7 @@ def estimates(
 ) -> tuple[list[list[float]], float]:
     """Estimates and lower bounds for each theta, on fresh samples by trained critics, and training's seconds."""
     family, objective = FAMILIES[options.family], OBJECTIVES[name]
-    state = RunDirectory(run.folder / name).load(options) or {}  # training has just saved one
+    state = RunDirectory(run.folder / name).load() or {}  # training has just saved one
     bank = CriticBank([Critic() for _ in options.thetas]).to(device)
     bank.load_state_dict(state["learner"]["bank"])
     torch.manual_seed(EVALUATION_SEED)

@@ -11,7 +11,7 @@ import torch
 from experiments.divergences.bank import CriticBank, stream
 from experiments.harness.command import Data
 from experiments.harness.files import say
-from experiments.harness.options import Options, file_path, number_check, option
+from experiments.harness.options import Options, number_check, option
 from experiments.harness.run import RunDirectory
 from experiments.harness.training import Training, set_learning_rate
 from model import Critic
@@ -47,9 +47,6 @@ class DivergenceOptions(Options):
     question = "q2"
 
     run_dir: Path = option(Path("runs/q2"), "where the run is recorded", scope="command")
-    beside: tuple[Path, ...] = option(
-        (), "another run to show in the same figures; repeatable", file_path, scope="command"
-    )
     family: str = option("segments", "pair of distributions", choices=FAMILIES)
     thetas: tuple[float, ...] = option((), "distances, as in --thetas=0,0.5,1, by default the family's", numbers)
     iterations: int = option(400, "updates of each critic", scope="length")
@@ -97,7 +94,7 @@ def train(run: RunDirectory, _: None, options: DivergenceOptions, device: torch.
         say(f"{objective.title.split(' $')[0]}: a critic for each of {len(options.thetas)} thetas")
         part, every = RunDirectory(run.folder / name), max(1, options.iterations // 10)
         steps = options.iterations
-        training = Training(part, options, device, "iteration", steps, log_every=every, bank=bank, optimizer=optimizer)
+        training = Training(part, options, device, "iteration", steps, every, bank=bank, optimizer=optimizer)
         for iteration in training:
             set_learning_rate(optimizer, options.learning_rate, iteration - 1, steps, options.schedule)
             training.log(loss=update(bank, optimizer, objective, next(p), next(q), options.lipschitz_weight))

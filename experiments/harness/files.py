@@ -78,10 +78,7 @@ def save_plain(path: Path, content: dict[str, Any]) -> None:
 def load_plain(path: Path, what_to_do: str) -> dict[str, Any]:
     """The dictionary of plain types and tensors that torch.save wrote. UserError otherwise; no code is executed."""
     with user_error_if_unreadable(path, what_to_do):
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    if not isinstance(content, dict):
-        raise UserError(f"{path} holds a {type(content).__name__}, not a dictionary; {what_to_do}")
-    return content
+        return torch.load(path, map_location="cpu", weights_only=True)
 
 
 def restore(network: torch.nn.Module, state: dict[str, torch.Tensor]) -> None:

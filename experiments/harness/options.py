@@ -1,6 +1,7 @@
 """What can be asked of an experiment: a dataclass whose fields make the command line, --help and options.json."""
 
 import argparse
+import contextlib
 import dataclasses
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
@@ -17,12 +18,10 @@ def number_check(convert: Callable[[str], T], allowed: Callable[[T], bool], desc
     """A Check that converts a text and allows some of the values, which `description` names."""
 
     def check(text: str) -> T:
-        try:
+        with contextlib.suppress(ValueError):
             value = convert(text)
             if allowed(value):
                 return value
-        except ValueError:
-            pass
         raise argparse.ArgumentTypeError(f"{text!r} is not {description}")
 
     return check
@@ -41,7 +40,7 @@ def file_path(text: str) -> Path:
     return Path(text).expanduser()
 
 
-CHECKS: dict[type, Check] = {int: positive_integer, float: positive_number, str: str, Path: file_path}
+CHECKS: dict[type, Check] = {int: positive_integer, float: positive_number, str: str, Path: file_path, tuple: file_path}
 
 
 def option(
@@ -67,16 +66,13 @@ class Options:
     question: ClassVar[str]
 
     run_dir: Path = option(Path("runs"), "where the run is recorded", scope="command")
+    beside: tuple[Path, ...] = option((), "another run to show in the same figures; repeatable", scope="command")
     device: str = option("auto", "auto takes a GPU if there is one", choices=("auto", "cpu", "cuda"), scope="command")
     preset: str = option("tuned", "tuned: the best settings found; handout: the assignment's own")
     seed: int = option(0, "seed of weights, order and noise", whole_number)
-    resume: bool = option(
-        False, "go on with the run in --run-dir, further if a greater length is named", scope="command"
-    )
+    resume: bool = option(False, "go on with the run in --run-dir, further if it is to be longer", scope="command")
     debug: bool = option(False, "show the traceback of an error", scope="command")
-    schedule: str = option(
-        "cosine", "learning rate: constant, or by a cosine down to 0", choices=("constant", "cosine")
-    )
+    schedule: str = option("cosine", "learning rate: constant, or a cosine down to 0", choices=("constant", "cosine"))
 
 
 def fields(options: Options, *scopes: str) -> list[dataclasses.Field]:
@@ -99,46 +95,42 @@ class _Parser(argparse.ArgumentParser):
 def parse(argv: list[str] | None, description: str, presets: Mapping[str, Options]) -> dict[str, Any]:
     """The options named on a command line, name to value. UserError if one is no option or has no proper value."""
     parser = _Parser(description=description, argument_default=argparse.SUPPRESS)
-    for field in fields(next(iter(presets.values())), "run", "length", "place", "command"):
-        about = field.metadata
-        settings: dict[str, Any] = {"help": about["help"] + _values_for_help(field, presets)}
+    for field in dataclasses.fields(next(iter(presets.values()))):
+        name, about = field.name, field.metadata
+        settings: dict[str, Any] = {"help": about["help"] + _values_for_help(name, presets), "type": about["check"]}
+        settings["choices"] = presets if name == "preset" else about["choices"] or None
         if isinstance(field.default, bool):
-            settings["action"] = "store_true" if about["scope"] == "command" else argparse.BooleanOptionalAction
-        else:
-            settings |= {
-                "type": about["check"],
-                "choices": presets if field.name == "preset" else about["choices"] or None,
-            }
-        if field.name == "beside":
+            once = about["scope"] == "command"
+            settings = {"help": settings["help"], "action": "store_true" if once else argparse.BooleanOptionalAction}
+        if name == "beside":
             settings |= {"action": "append", "metavar": "RUN_DIR"}
-        if field.name == "action":
+        if name == "action":
             parser.add_argument("action", nargs="?", default=None, **settings)
         else:
-            parser.add_argument(flag(field.name), **settings)
+            parser.add_argument(flag(name), **settings)
     parsed = vars(parser.parse_args(argv))
-    return {n: tuple(v) if isinstance(v, list) else v for n, v in parsed.items() if v is not None}  # None: no action
+    return {name: tuple(v) if isinstance(v, list) else v for name, v in parsed.items() if v is not None}
 
 
-def _values_for_help(field: dataclasses.Field, presets: Mapping[str, Options]) -> str:
-    """An option's value by preset: one, or one for each preset if they differ. argparse formats %."""
-    values = [str(getattr(options, field.name)).replace("%", "%%") for options in presets.values()]
-    if field.name == "preset" or len(set(values)) == 1:
+def _values_for_help(name: str, presets: Mapping[str, Options]) -> str:
+    """An option's value by preset: one, or one for each preset if they differ."""
+    values = [str(getattr(options, name)) for options in presets.values()]
+    if name == "preset" or len(set(values)) == 1:
         return "" if values[0] in ("None", "", "False", "()") else f" ({values[0]})"
     return f" ({', '.join(f'{preset}: {value}' for preset, value in zip(presets, values))})"
 
 
 def resumed_options(recorded: AnyOptions, on_command_line: dict[str, Any], lengthen: bool) -> AnyOptions:
     """As recorded, but for a place or, if `lengthen`, a greater length named. UserError for other differences."""
-    changed = {f.name: on_command_line[f.name] for f in fields(recorded, "place") if f.name in on_command_line}
-    for field in fields(recorded, "run", "length"):
-        value, there = on_command_line.get(field.name, "auto"), getattr(recorded, field.name)
-        if value in ("auto", there):
-            continue
-        if field.metadata["scope"] == "run" or not lengthen or value < there:
-            only = " (a run can be made longer, not shorter)" if field.metadata["scope"] == "length" else ""
+    changed = {}
+    for field in fields(recorded, "run", "length", "place"):
+        scope, there = field.metadata["scope"], getattr(recorded, field.name)
+        value = on_command_line.get(field.name, there)
+        if scope != "place" and value not in ("auto", there) and (scope == "run" or not lengthen or value < there):
+            only = " (a run can be made longer, not shorter)" if scope == "length" else ""
             contradiction = f"{recorded.run_dir} has {flag(field.name)} {there}, not {value}{only}"
             raise UserError(f"{contradiction}; leave it out, or name another --run-dir")
-        changed[field.name] = value
+        changed[field.name] = there if value == "auto" else value
     return dataclasses.replace(recorded, **changed)
 
 
@@ -146,7 +138,7 @@ def to_record(options: Options) -> dict[str, Any]:
     """The options that belong to a run as plain values for JSON, name to value, the question before them."""
     values = {field.name: getattr(options, field.name) for field in fields(options, "run", "length", "place")}
     plain = {name: str(value) if isinstance(value, Path) else value for name, value in values.items()}
-    return {"question": options.question} | {name: [*v] if isinstance(v, tuple) else v for name, v in plain.items()}
+    return {"question": options.question} | {n: list(v) if isinstance(v, tuple) else v for n, v in plain.items()}
 
 
 def from_record(record: dict[str, Any], command_options: AnyOptions, presets: Mapping[str, AnyOptions]) -> AnyOptions:
@@ -162,9 +154,9 @@ def from_record(record: dict[str, Any], command_options: AnyOptions, presets: Ma
 
 def label(options: AnyOptions, presets: Mapping[str, AnyOptions]) -> str:
     """What sets a run apart: its preset, the options that differ from it, and its seed."""
-    words, preset = [], presets[options.preset]
+    words = [f"{options.preset} preset"]
     for name in (field.name for field in fields(options, "run", "length") if field.name != "seed"):
-        value, usual = getattr(options, name), getattr(preset, name)
+        value, usual = getattr(options, name), getattr(presets[options.preset], name)
         if value != usual and usual not in ("auto", ()):
             words.append(f"{flag(name)} {value}")
-    return ", ".join([f"{options.preset} preset", *words, f"seed {options.seed}"])
+    return ", ".join([*words, f"seed {options.seed}"])

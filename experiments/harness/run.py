@@ -10,40 +10,30 @@ from typing import Any
 import filelock
 import torch
 
-from experiments.harness.files import (
-    UserError,
-    load_plain,
-    os_errors_as_user_errors,
-    save_plain,
-    say,
-    user_error_if_unreadable,
-    write_atomically,
-)
-from experiments.harness.options import AnyOptions, Options, fields, from_record, label, to_record
+from experiments.harness import files
+from experiments.harness.files import UserError, user_error_if_unreadable
+from experiments.harness.options import AnyOptions, Options, from_record, label, to_record
 
 START_ANEW = "delete it to start anew, or name another --run-dir"
 
 
 class RunDirectory:
-    """The files of one run. Only one process at a time may have it open; it is created as a context manager."""
+    """The files of one run. Only one process at a time may have it open; as a context manager it is created."""
 
-    def __init__(self, folder: str | Path) -> None:
-        self.folder = Path(folder)
-        self.figures = self.folder / "figures"
-        self.checkpoint = self.folder / "checkpoint.pt"
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.figures, self.checkpoint = folder, folder / "figures", folder / "checkpoint.pt"
         self.record: dict[str, Any] = {}  # options.json
         self._log: list[dict] = []  # log.jsonl
-        self._lock = filelock.FileLock(self.folder / ".lock", timeout=0)
+        self._lock = filelock.FileLock(folder / ".lock", timeout=0)
 
     def __enter__(self) -> "RunDirectory":
-        with os_errors_as_user_errors(f"write to {self.folder}"):
+        with files.os_errors_as_user_errors(f"write to {self.folder}"):
             self.figures.mkdir(parents=True, exist_ok=True)
             try:
                 self._lock.acquire()
             except filelock.Timeout:
-                raise UserError(
-                    f"another process is at work in {self.folder}; wait for it or name another --run-dir"
-                ) from None
+                busy = f"another process is at work in {self.folder}"
+                raise UserError(f"{busy}; wait for it or name another --run-dir") from None
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -56,51 +46,40 @@ class RunDirectory:
             return None
         with user_error_if_unreadable(path, "name another --run-dir"):
             self.record = json.loads(path.read_text(encoding="utf-8"))
-            if (question := self.record["question"]) == requested.question:
+            question = self.record["question"]
+            if question == requested.question:
                 return from_record(self.record, requested, presets)
         raise UserError(f"{self.folder} holds a run of {question}, not {requested.question}; name another --run-dir")
 
     def write_options(self, options: Options, digest: str, device: torch.device) -> None:
         """Write options.json: the options, SHA-256 of the data, and versions and hardware that numbers may depend on.
 
-        Of a run that is there already, the history gets what has changed since: name to value before and now.
+        If a run was there, its history gets what has changed since: when, and name to value before and now.
         """
         new = {**to_record(options), "dataset_digest": digest, "versions": versions(device)}
         if self.record:
             before, now = ({**record, **record.get("versions", {})} for record in (self.record, new))
-            changed = {n: [before[n], v] for n, v in now.items() if n != "versions" and before.get(n, v) != v}
-            for name in (field.name for field in fields(options, "length") if field.name in changed):
-                if options.schedule == "cosine":
-                    old, length = changed[name]
-                    say(
-                        f"made longer, from {old} to {length}: not the run that {length} from the start would have been"
-                    )
+            now.pop("versions")
+            changed = {name: [before[name], value] for name, value in now.items() if before.get(name, value) != value}
             entry = {"time": datetime.now().isoformat(timespec="seconds"), "changed": changed}
             new["history"] = [*self.record.get("history", []), *([entry] if changed else [])]
         self.record = new
         self.write_json("options.json", new)
 
     def write_json(self, name: str, content: dict) -> None:
-        write_atomically(self.folder / name, (json.dumps(content, indent=2) + "\n").encode())
+        files.write_atomically(self.folder / name, (json.dumps(content, indent=2) + "\n").encode())
 
     def save(self, state: dict, options: Options) -> None:
         """Replace the checkpoint by `state`, a dictionary of plain types and tensors; log what belongs to it first."""
-        save_plain(self.checkpoint, {"options": to_record(options), **state, "log_entries": len(self._log)})
+        files.save_plain(self.checkpoint, {"options": to_record(options), **state, "log_entries": len(self._log)})
 
-    def load(self, options: Options) -> dict | None:
-        """The last checkpoint's state, or None. UserError if it is damaged, or of a run with other options."""
-        if not self.checkpoint.exists():
-            return None
-        state = load_plain(self.checkpoint, START_ANEW)
-        with user_error_if_unreadable(self.checkpoint, START_ANEW):
-            saved, now = state["options"], to_record(options)
-            if any(saved.get(field.name, now[field.name]) != now[field.name] for field in fields(options, "run")):
-                raise ValueError("it belongs to another run than options.json")
-        return state
+    def load(self) -> dict | None:
+        """The last checkpoint's state, or None."""
+        return files.load_plain(self.checkpoint, START_ANEW) if self.checkpoint.exists() else None
 
-    def resume(self, options: Options) -> dict | None:
+    def resume(self) -> dict | None:
         """What load gives, after cutting log.jsonl back to where that checkpoint was written."""
-        state = self.load(options)
+        state = self.load()
         with user_error_if_unreadable(self.checkpoint, START_ANEW):
             self._log = self.read_log()[: state["log_entries"]] if state else []
         self._write_log()
@@ -112,7 +91,8 @@ class RunDirectory:
         self._write_log()
 
     def _write_log(self) -> None:
-        write_atomically(self.folder / "log.jsonl", "".join(json.dumps(entry) + "\n" for entry in self._log).encode())
+        text = "".join(json.dumps(entry) + "\n" for entry in self._log)
+        files.write_atomically(self.folder / "log.jsonl", text.encode())
 
     def read_log(self) -> list[dict]:
         """The entries of log.jsonl. Empty if there is no log."""
@@ -123,11 +103,14 @@ class RunDirectory:
             return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
 
 
-def runs_in_figure(run: RunDirectory, options: Any, presets: Mapping[str, Any]) -> list[tuple[str, RunDirectory]]:  # noqa: ANN401
+def runs_in_figure(
+    run: RunDirectory, options: AnyOptions, presets: Mapping[str, AnyOptions]
+) -> list[tuple[str, RunDirectory]]:
     """This run and those of --beside, each with a label of what sets it apart. UserError if one is no such run."""
     runs = [(label(options, presets), run)]
     for folder in options.beside:
-        recorded = (other := RunDirectory(folder)).read_options(options, presets)
+        other = RunDirectory(folder)
+        recorded = other.read_options(options, presets)
         if recorded is None:
             raise UserError(f"--beside {folder} holds no run; name the folder of a run's options.json")
         runs.append((label(recorded, presets), other))

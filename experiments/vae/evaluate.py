@@ -30,9 +30,9 @@ def kl_by_latent(model: VAE, x: torch.Tensor) -> torch.Tensor:
     return kl_gaussian_gaussian_analytic(mean, logvar, prior, prior).view(len(x), -1).mean(0)
 
 
-def load_model(run: RunDirectory, options: VAEOptions) -> tuple[VAE, dict]:
+def load_model(run: RunDirectory) -> tuple[VAE, dict]:
     """The average model of the run's last checkpoint, on the CPU, and the checkpoint's state."""
-    state = run.load(options)
+    state = run.load()
     if state is None:
         raise UserError(f"{run.folder} holds no trained model; train one first: python q1_solution.py train")
     model = VAE()
@@ -43,7 +43,7 @@ def load_model(run: RunDirectory, options: VAEOptions) -> tuple[VAE, dict]:
 
 def evaluate(run: RunDirectory, digits: q1_samplers.Digits, options: VAEOptions, device: torch.device) -> None:
     """Measure the run's last checkpoint, write metrics.json and the figures, print the two numbers asked for."""
-    model, state = load_model(run, options)
+    model, state = load_model(run)
     model, valid = model.to(device), digits.valid.to(device)
     elbo, elbo_stderr = mean_and_stderr(evaluate_elbo(model, valid))
     choosing = mean_and_stderr(evaluate_log_likelihood(model, valid[:CHOOSING_DIGITS], CHOOSING_SAMPLES))

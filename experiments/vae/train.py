@@ -14,7 +14,7 @@ import q1_samplers
 from experiments.harness.command import Data
 from experiments.harness.data import DownloadError, fetch
 from experiments.harness.files import UserError
-from experiments.harness.options import Options, file_path, fraction, option
+from experiments.harness.options import Options, fraction, option
 from experiments.harness.run import RunDirectory
 from experiments.harness.training import Training, set_learning_rate, update_average
 from experiments.vae.bounds import BOUNDS, bound_of, evaluate_elbo
@@ -31,9 +31,6 @@ class VAEOptions(Options):
 
     action: str = option("", "train, evaluate, or both (both)", choices=("train", "evaluate"), scope="command")
     run_dir: Path = option(Path("runs/q1"), "where the run is recorded", scope="command")
-    beside: tuple[Path, ...] = option(
-        (), "another run to show in the same figures; repeatable", file_path, scope="command"
-    )
     data_dir: Path = option(Path("data"), "where the data files are or go", scope="command")
     dataset: str = option("auto", "auto falls back to the offline digits of a package", choices=DATASETS)
     num_samples: int = option(200, "K, importance samples per image when evaluating log p(x)", scope="command")

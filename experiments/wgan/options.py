@@ -18,9 +18,6 @@ class WGANOptions(Options):
     action: str = option("", "train, evaluate, or both (both)", choices=("train", "evaluate"), scope="command")
     run_dir: Path = option(Path("runs/q3"), "where the run is recorded", scope="command")
     data_dir: Path = option(Path("data"), "where the data files are or go", scope="command")
-    beside: tuple[Path, ...] = option(
-        (), "another run to show in the same figures; repeatable", file_path, scope="command"
-    )
     dataset: str = option("svhn", "photographs, or synthetic house numbers", choices=("svhn", STAND_IN))
     data_file: Path | None = option(None, "an SVHN .mat file instead of --data-dir's", file_path, scope="place")
     generator: Path | None = option(

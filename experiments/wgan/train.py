@@ -72,10 +72,8 @@ def train(run: RunDirectory, splits: Splits, options: WGANOptions, device: torch
     images = splits.train.images.to(device)
     networks = Networks(options, images)
     steps, every = options.generator_steps, options.critic_updates if options.lazy_penalty else 1
-    often: Any = {"log_every": options.log_every, "checkpoint_minutes": options.checkpoint_minutes}
-    training = Training(
-        run, options, device, "generator_step", steps, rate="steps_per_second", **often, **networks.parts
-    )
+    often = options.log_every, options.checkpoint_minutes
+    training = Training(run, options, device, "generator_step", steps, *often, **networks.parts)
     monitor = Monitor(run.figures, splits, 2 * options.samples // 5, device)
     for step in training:
         set_learning_rate(networks.generator_optimizer, options.learning_rate, step - 1, steps, options.schedule)
