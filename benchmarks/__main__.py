@@ -2,7 +2,7 @@
 
     python -m benchmarks [vae] [divergences] [wgan] [--data-dir data] [--rounds 5] [--device auto]
 
-Whoever is compared takes turns, so that a machine that slows down slows them all. Leave the machine alone meanwhile.
+Compared programs run in turns, so that a machine that slows down slows them all. Leave the machine alone meanwhile.
 """
 
 import argparse
@@ -12,7 +12,8 @@ from pathlib import Path
 import torch
 
 from benchmarks import divergences, vae, wgan
-from experiments.harness.files import command, write_atomically
+from experiments.harness.command import exit_code
+from experiments.harness.files import write_atomically
 from experiments.harness.options import file_path, positive_integer
 from experiments.harness.run import versions
 from experiments.harness.training import choose_device
@@ -64,4 +65,4 @@ def _main(argv: list[str]) -> None:
 
 if __name__ == "__main__":
     torch.manual_seed(0)
-    raise SystemExit(command(_main))
+    raise SystemExit(exit_code(_main))

@@ -4,7 +4,9 @@ Where JAX is installed, an epoch is also compared with one that JAX compiles as 
 """
 
 import argparse
+import copy
 import importlib.util
+import math
 import time
 from collections.abc import Iterator
 from typing import Protocol
@@ -14,10 +16,12 @@ import torch.nn.functional as F
 from torch.utils.data import DataLoader
 
 from benchmarks.comparison import Comparison
+from experiments.harness.training import set_learning_rate, update_average
+from experiments.vae.bounds import BOUNDS, evaluate_elbo
 from experiments.vae.evaluate import REQUIRED_ELBO
-from experiments.vae.train import PRESETS, Learner, VAEOptions, evaluate_elbo, load
+from experiments.vae.train import PRESETS, VAEOptions, load, update
 from model import VAE
-from q1_samplers import Digits
+from q1_samplers import Digits, batches
 
 
 class Training(Protocol):
@@ -68,12 +72,21 @@ class Ours:
     """The loop of experiments/vae/train.py under a preset."""
 
     def __init__(self, digits: Digits, preset: str) -> None:
-        self.digits, self.learner, self.epochs = digits, Learner(PRESETS[preset], digits.train), 0
+        self.digits, self.options, self.step, self.model = digits, PRESETS[preset], 0, VAE()
+        self.average = copy.deepcopy(self.model) if self.options.average_decay else self.model
+        betas = (self.options.beta1, self.options.beta2)
+        self.optimizer = torch.optim.AdamW(self.model.parameters(), betas=betas, weight_decay=0.0, fused=True)
+        self.steps = self.options.epochs * math.ceil(len(digits.train) / self.options.batch_size)
 
     def epoch(self) -> float:
-        self.epochs += 1
-        self.learner.advance(self.epochs)
-        return evaluate_elbo(self.learner.average, self.digits.valid).mean().item()
+        options = self.options
+        for batch in batches(self.digits.train, options.batch_size):
+            set_learning_rate(self.optimizer, options.learning_rate, self.step, self.steps, options.schedule)
+            eps = torch.randn(options.elbo_samples, len(batch), self.model.latent_size)
+            update(self.model, self.optimizer, batch, eps, BOUNDS[options.objective])
+            update_average(self.average, self.model, self.step, options.average_decay)
+            self.step += 1
+        return evaluate_elbo(self.average, self.digits.valid).mean().item()
 
 
 def matrix_products(images: int, batch_size: int = 64) -> float:

@@ -12,8 +12,9 @@ import torch
 from torch.utils.data import DataLoader, TensorDataset
 
 from benchmarks.comparison import Comparison
+from experiments.harness.training import update_average
 from experiments.wgan.options import PRESETS
-from experiments.wgan.train import Learner
+from experiments.wgan.train import Networks, batch, noise, update_critics, update_generator
 from model import Generator, ImageCritic
 from q3_solution import critic_loss, generator_loss
 
@@ -59,27 +60,31 @@ class Plain:
 
 
 class Ours:
-    """The loop of experiments/wgan/train.py, with the running average of the weights that the tuned preset keeps."""
+    """A step of experiments/wgan/train.py, with the running average of the weights that the tuned preset keeps."""
 
     def __init__(self, images: torch.Tensor, device: torch.device, precision: str = "float32") -> None:
-        self.learner = Learner(replace(HANDOUT, average_decay=0.999, precision=precision), images.to(device))
-        self.number = 0
+        self.options = replace(HANDOUT, average_decay=0.999, precision=precision)
+        self.images, self.networks, self.number = images.to(device), Networks(self.options, images.to(device)), 0
 
     def step(self) -> None:
+        device = self.images.device
+        for _ in range(HANDOUT.critic_updates):
+            x, z = batch(self.images, HANDOUT.batch_size), noise(HANDOUT, device)
+            update_critics(self.networks, x, z, HANDOUT.lipschitz_weight)
+        update_generator(self.networks, noise(HANDOUT, device))
+        update_average(self.networks.average, self.networks.generator, self.number, self.options.average_decay)
         self.number += 1
-        self.learner.advance(self.number)
 
 
 class Arithmetic:
     """Forward and backward of both networks as often as a step needs them: no draws, no optimizer."""
 
     def __init__(self, images: torch.Tensor, device: torch.device) -> None:
-        self.learner = Learner(HANDOUT, images[:64].to(device))
-        x = images[:64].to(device).float() / 127.5 - 1
-        self.x, self.z = x.contiguous(memory_format=torch.channels_last), self.learner.noise()
+        self.networks, self.z = Networks(HANDOUT, images[:64].to(device)), noise(HANDOUT, device)
+        self.x = batch(images[:64].to(device), 64)
 
     def step(self) -> None:
-        critic, generator = self.learner.critic, self.learner.generator
+        critic, generator = self.networks.critic, self.networks.generator
         for _ in range(HANDOUT.critic_updates):
             with torch.no_grad():
                 y = generator(self.z)

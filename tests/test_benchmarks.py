@@ -33,7 +33,7 @@ def test_durations_keep_three_digits():
 def test_the_command_prints_and_writes_one_table(tmp_path, monkeypatch, capsys):
     for name in ("plain", "ours"):
         honest = getattr(divergences, name)
-        monkeypatch.setattr(divergences, name, lambda recipe, iterations, honest=honest: honest(recipe, 2))
+        monkeypatch.setattr(divergences, name, lambda preset, iterations, honest=honest: honest(preset, 2))
     for name in ("tuned", "handout"):
         monkeypatch.setitem(PRESETS, name, replace(PRESETS[name], batch_size=4))
     out = tmp_path / "new" / "table.md"
@@ -53,7 +53,7 @@ def test_what_is_no_benchmark_is_refused(capsys):
 BOTH_ELBOS = """
 import jax.numpy, torch
 from benchmarks import jax_vae
-from experiments.vae.train import bound_of
+from experiments.vae.bounds import bound_of
 from model import VAE
 
 model, x, eps = VAE(), torch.rand(5, 784).round(), torch.randn(5, 100)

@@ -1,7 +1,8 @@
-"""The house rules: importing does nothing, imports go one way, no option is dead, documents name what is there."""
+"""How the house is kept: importing does nothing, imports go one way, no option is dead, pages name what is there."""
 
 import ast
 import dataclasses
+import importlib
 import os
 import re
 import runpy
@@ -11,11 +12,11 @@ import sys
 import pytest
 from conftest import MAIN, PROJECT
 
-import experiments.divergences.train
-import experiments.vae.evaluate
-import experiments.wgan.classifier
-import experiments.wgan.evaluate
+from experiments.divergences.train import PRESETS as DIVERGENCES
 from experiments.harness.options import Options, parse
+from experiments.vae.train import PRESETS as VAES
+from experiments.wgan.classifier import ClassifierOptions
+from experiments.wgan.options import PRESETS as WGANS
 from report import __main__ as report
 
 PATHS = {
@@ -24,14 +25,8 @@ PATHS = {
     for path in sorted(PROJECT.glob(pattern))
     if path.stem not in ("__main__", "jax_vae")  # a command, and what needs a package that is no dependency
 }
-WINGS = {"vae", "divergences", "wgan"}
-EXPERIMENTS = {  # the files of the commands to what they run
-    "q1_solution.py": experiments.vae.evaluate.EXPERIMENT,
-    "q2_solution.py": experiments.divergences.train.EXPERIMENT,
-    "q3_solution.py": experiments.wgan.evaluate.EXPERIMENT,
-    "experiments/wgan/classifier.py": experiments.wgan.classifier.EXPERIMENT,
-}
-COMMANDS = dict(zip(EXPERIMENTS, [*MAIN.values(), "experiments.harness.main"]))
+EXPERIMENTS = {"vae", "divergences", "wgan"}
+OPTIONS = {"q1_solution.py": VAES, "q2_solution.py": DIVERGENCES, "q3_solution.py": WGANS}
 README, WORKFLOW, MAKEFILE = (
     (PROJECT / name).read_text(encoding="utf-8") for name in ("README.md", ".github/workflows/test.yml", "Makefile")
 )
@@ -89,7 +84,7 @@ def room(name):
 
 TOP = {name for name in PATHS if name.endswith(("_samplers", "_solution")) or name == "model"}
 ALLOWED = {"q1_solution": set(), "q2_solution": set(), "q3_solution": {"q2_solution"}, "harness": {"harness"}}
-ALLOWED |= {wing: TOP | {"harness", wing} for wing in WINGS}
+ALLOWED |= {name: TOP | {"harness", name} for name in EXPERIMENTS}
 
 
 @pytest.mark.parametrize("name", [name for name in PATHS if name in TOP or name.startswith("experiments.")])
@@ -109,7 +104,9 @@ def test_no_imports_run_in_circles():
 def test_the_harness_knows_no_experiment(name):
     source = PATHS[name].read_text(encoding="utf-8")
     assert (
-        re.findall(rf"\b(?:{'|'.join(WINGS)}|classifier|q[123]|curves\.csv|generator\.pt)\b", source, re.IGNORECASE)
+        re.findall(
+            rf"\b(?:{'|'.join(EXPERIMENTS)}|classifier|q[123]|curves\.csv|generator\.pt)\b", source, re.IGNORECASE
+        )
         == []
     )
 
@@ -123,15 +120,23 @@ def test_a_solution_begins_with_its_imports_and_ends_with_the_two_lines_of_its_c
     assert len(last.body) == 2
 
 
-@pytest.mark.parametrize("script", EXPERIMENTS)
-def test_every_option_is_read_by_its_wing(script):
-    options = EXPERIMENTS[script].presets["tuned"]
-    wing = PATHS[type(options).__module__].parent.glob("*.py") if "/" not in script else [PROJECT / script]
-    source = "".join(path.read_text(encoding="utf-8") for path in wing)
-    records = {field.name for field in dataclasses.fields(options) if field.metadata["scope"] == "record"}
-    read_by_main = records | {"action", *(field.name for field in dataclasses.fields(Options))}
-    names = {field.name for field in dataclasses.fields(options)} - read_by_main
-    assert [name for name in sorted(names) if not re.search(rf"\b(options|asked|other)\.{name}\b", source)] == []
+@pytest.mark.parametrize("options", [*(presets["tuned"] for presets in OPTIONS.values()), ClassifierOptions()])
+def test_every_option_is_read_by_its_experiment(options):
+    folder = PATHS[type(options).__module__].parent
+    source = "".join(path.read_text(encoding="utf-8") for path in folder.glob("*.py"))
+    names = {field.name for field in dataclasses.fields(options)} - {f.name for f in dataclasses.fields(Options)}
+    unread = [name for name in sorted(names - {"action"}) if not re.search(rf"\boptions\.{name}\b", source)]
+    assert unread == []
+
+
+@pytest.mark.parametrize("presets", OPTIONS.values(), ids=OPTIONS)
+def test_the_handout_preset_is_written_out_in_full(presets):
+    """So that no change of a tuned default reaches it."""
+    path = PATHS[type(presets["tuned"]).__module__]
+    (call,) = re.findall(r'"handout": \w+Options\((.*?)\n    \)', path.read_text(encoding="utf-8"), re.DOTALL)
+    open_to_all = {"seed", "dataset", "family", "thetas"}
+    names = {f.name for f in dataclasses.fields(presets["tuned"]) if f.metadata["scope"] in ("run", "length")}
+    assert set(re.findall(r"(\w+)=", call)) == names - open_to_all
 
 
 @pytest.mark.parametrize(
@@ -139,7 +144,7 @@ def test_every_option_is_read_by_its_wing(script):
 )
 def test_commands_of_the_readme_and_of_the_workflow_are_understood(line):
     _, script, *arguments = line.split("#")[0].split()
-    parse(arguments, "test", EXPERIMENTS[script].presets)
+    parse(arguments, "test", OPTIONS[script])
 
 
 @pytest.mark.parametrize("text", [README, *JOBS], ids=["README.md", *JOBS])
@@ -163,10 +168,10 @@ def test_the_workflow_runs_the_tests_and_the_three_commands_on_every_supported_p
     assert minors == list(range(int(least), 14))
 
 
-@pytest.mark.parametrize("script", COMMANDS)
+@pytest.mark.parametrize(("script", "module"), [*zip(OPTIONS, MAIN.values())])
 @pytest.mark.parametrize("code", [0, 2, 130])
-def test_script_ends_with_the_exit_code_of_its_experiment(script, code, monkeypatch):
-    monkeypatch.setattr(f"{COMMANDS[script]}.main", lambda *_: code)
+def test_script_ends_with_the_exit_code_of_its_experiment(script, module, code, monkeypatch):
+    monkeypatch.setattr(importlib.import_module(module), "main", lambda *_: code)
     with pytest.raises(SystemExit) as stop:
         runpy.run_path(str(PROJECT / script), run_name="__main__")
     assert stop.value.code == code

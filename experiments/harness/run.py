@@ -61,8 +61,10 @@ class RunDirectory:
             before, now = ({**record, **record.get("versions", {})} for record in (self.record, new))
             now.pop("versions")
             changed = {name: [before[name], value] for name, value in now.items() if before.get(name, value) != value}
+            if not changed:
+                return
             entry = {"time": datetime.now().isoformat(timespec="seconds"), "changed": changed}
-            new["history"] = [*self.record.get("history", []), *([entry] if changed else [])]
+            new["history"] = [*self.record.get("history", []), entry]
         self.record = new
         self.write_json("options.json", new)
 

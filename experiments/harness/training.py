@@ -28,8 +28,6 @@ class Training:
     KeyboardInterrupt. UserError if a network or what is logged is no longer finite; the last checkpoint is kept.
     """
 
-    checkpoint_due = False  # whether a checkpoint follows the unit at work; known once it has logged
-
     def __init__(
         self,
         run: RunDirectory,
@@ -89,6 +87,7 @@ class Training:
     def _start_line(self) -> None:
         self._sums, self._units, self._began = dict[str, Any](), 0, time.perf_counter()
         self._line: dict[str, Any] = {}
+        self.checkpoint_due = False  # whether a checkpoint follows the unit at work; known once it has logged
 
     def log(self, **values: torch.Tensor | float) -> None:
         """What this unit measured; a tensor need not be ready. The means of every log_every units make a line.

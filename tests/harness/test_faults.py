@@ -18,12 +18,11 @@ import torch
 import model
 import q1_samplers
 import q3_samplers
-from experiments.divergences import train as divergences
+from experiments.divergences import evaluate as divergences
 from experiments.harness.run import RunDirectory
 from experiments.vae import evaluate as vae
 from experiments.wgan import evaluate as wgan
-from experiments.wgan import train as wgan_train
-from experiments.wgan import weights
+from experiments.wgan import monitor, weights
 
 TRAIN, MAT = Path("data/binarized_mnist/binarized_mnist_train.amat"), Path("small.mat")
 MAIN = {"q1": vae.main, "q2": divergences.main, "q3": wgan.main}
@@ -103,8 +102,8 @@ ALL, X, FORM = "q1 q2 q3", np.zeros((32, 32, 3, 500), np.uint8), "is damaged or 
 CUT, NAN = edited(lambda content: content[:-1000]), of_networks(lambda t: t * torch.nan)
 NAN_GENERATOR = saved(lambda s: s["generator"]["decoder.0.weight"].fill_(torch.nan) is None)
 CODE, ZIPPED_CODE = written(pickle.dumps({"options": Malicious()})), saved(lambda s: {**s, "log_entries": Malicious()})
-FAULTS = {  # what: the questions it is tried on, the file, what happens to it, what is asked for then, what the line says
-    "run there already": (ALL, "", None, start_again, "is there already; go on with that run by --resume, or name"),
+FAULTS = {  # what: questions that it is tried on, file, what happens to it, what is asked for then, what the line says
+    "run there already": (ALL, "", None, start_again, "holds a run already; go on with that run by --resume, or name"),
     "options cut": (
         ALL,
         "{}/options.json",
@@ -122,13 +121,6 @@ FAULTS = {  # what: the questions it is tried on, the file, what happens to it, 
     "checkpoint of NaN, evaluated": ("q1", CHECKPOINT, NAN, evaluate, "is not finite"),
     "checkpoint of other shapes": (ALL, CHECKPOINT, of_networks(lambda t: t[:1]), resume, "size mismatch"),
     "checkpoint without networks": (ALL, CHECKPOINT, saved(lambda s: s.update(learner={})), resume, FORM),
-    "checkpoint of other options": (
-        ALL,
-        CHECKPOINT,
-        saved(lambda s: s["options"].update(seed=5)),
-        resume,
-        "another run than",
-    ),
     "checkpoint missing": ("q1", CHECKPOINT, Path.unlink, evaluate, "holds no trained model; train one first"),
     "generator missing": ("q3", "{}/generator.pt", Path.unlink, evaluate, "generator.pt (yet|is missing); "),
     "generator cut": (
@@ -171,10 +163,10 @@ def world(tmp_path_factory, small_files, data_file):
         )
         patch.setattr(model, "HIDDEN", 8)
         patch.setitem(divergences.FAMILIES, "segments", segments)
-        for module in (vae, divergences, wgan, wgan_train):
+        for module in (vae, divergences, wgan, monitor):
             patch.setattr(module, "figures", mock.MagicMock())
         patch.setattr(wgan, "explore_generator", lambda run, path, *_: weights.load_generator(path))
-        patch.setattr(wgan_train.Monitor, "measure", lambda self, step: {})
+        patch.setattr(monitor.Monitor, "measure", lambda *_: {})
         patch.setattr(os, "fsync", lambda descriptor: None)
         patch.chdir(folder)
         TRAIN.parent.mkdir(parents=True)
@@ -224,15 +216,11 @@ def test_what_those_files_hold_is_code(around):
 
 @pytest.mark.parametrize("question", MAIN)
 def test_second_process_in_the_same_directory_is_turned_away(around, capsys, question):
-    with RunDirectory(question):
+    with RunDirectory(Path(question)):
         capsys.readouterr()
         assert resume(question) == 2
     assert re.fullmatch(r"error: another process is at work in .*\n", capsys.readouterr().err)
     assert resume(question) == 0
-
-
-class Killed(BaseException):
-    """Nothing catches it, as nothing catches a kill."""
 
 
 def what_is_left(folder):
@@ -255,13 +243,61 @@ def test_run_killed_before_a_file_has_its_name_resumes_to_the_same_bits(around, 
 
     def killing(path, target):
         if next(calls) == 0:
-            raise Killed
+            raise BaseException("nothing catches it, as nothing catches a kill")
         return replace(path, target)
 
-    with monkeypatch.context() as patch, pytest.raises(Killed):
+    with monkeypatch.context() as patch, pytest.raises(BaseException, match="a kill"):
         patch.setattr(Path, "replace", killing)
         ask(question, words)
     assert ask(question, words) == 0
     (tensors, log), (expected, expected_log) = what_is_left(Path("new")), what_is_left(Path(question))
     assert all(map(torch.equal, tensors, expected))
     assert log == expected_log
+
+
+def test_a_request_that_does_not_fit_creates_nothing_and_reads_no_data(around, monkeypatch, capsys):
+    """A mistyped folder; a run that is there already, before its data are read or downloaded."""
+    shutil.rmtree("data")
+    before = contents()
+    for question, words, says in (
+        ("q1", "evaluate --run-dir tpyo", "tpyo holds no trained model; train one first, or name another --run-dir"),
+        ("q1", "train --epochs 2", "q1 holds a run already; go on with that run by --resume, or name another"),
+        ("q1", "--run-dir new --dataset binarized-mnist", "could not download binarized_mnist_train.amat"),
+    ):
+        assert ask(question, words) == 2
+        assert says in capsys.readouterr().err
+    assert contents() == before
+    assert not Path("tpyo").exists()
+    assert not Path("new").exists()
+
+
+def test_without_photographs_training_asks_instead_of_taking_synthetic_ones(around, capsys):
+    assert ask("q3", "train --run-dir new") == 2
+    err = capsys.readouterr().err
+    for named in ("data/svhn/train_32x32.mat by hand", "--data-file", "--dataset svhn-stand-in"):
+        assert named in err
+    assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize("question", MAIN)
+def test_neighbours_of_a_run_are_not_looked_at(around, question):
+    """Private, empty, cut or foreign: none of them ends an evaluation."""
+    Path("private").mkdir(mode=0)
+    Path("empty").mkdir()
+    for name, record in (("cut", "{"), ("old", json.dumps({"question": question}))):
+        Path(name).mkdir()
+        Path(name, "options.json").write_text(record)
+    assert start(question) == 0
+
+
+def test_the_users_matplotlibrc_does_not_reach_the_figures(around, monkeypatch):
+    """text.usetex without LaTeX would end the run after training."""
+    import matplotlib as mpl
+
+    monkeypatch.setitem(mpl.rcParams, "text.usetex", True)
+    seen = []
+    monkeypatch.setattr(divergences, "figures", mock.MagicMock(side_effect=None))
+    divergences.figures.divergence_curve.side_effect = lambda *_: seen.append(mpl.rcParams["text.usetex"])
+    assert start("q2") == 0
+    assert seen == [False, False]
+    assert mpl.rcParams["text.usetex"]

@@ -1,4 +1,4 @@
-"""The run directory: what is written is whole, what is read is checked, an earlier run is never overwritten."""
+"""The run directory: what is written is whole, what is read is checked, and the record says what happened."""
 
 import dataclasses
 import errno
@@ -9,9 +9,10 @@ from dataclasses import replace
 import pytest
 import torch
 
-from experiments.harness.files import UserError, command, write_atomically
+from experiments.harness.command import exit_code
+from experiments.harness.files import UserError, write_atomically
 from experiments.harness.options import Options, option
-from experiments.harness.run import RunDirectory
+from experiments.harness.run import RunDirectory, runs_in_figure
 
 CPU = torch.device("cpu")
 
@@ -24,12 +25,8 @@ class ToyOptions(Options):
     rate: float = option(0.1, "of learning")
 
 
-@dataclasses.dataclass(frozen=True)
-class OtherOptions(ToyOptions):
-    question = "q2"
-
-
 OPTIONS = ToyOptions()
+PRESETS = {"tuned": OPTIONS, "handout": ToyOptions(preset="handout", rate=0.3)}
 
 
 @pytest.fixture
@@ -38,22 +35,13 @@ def run(tmp_path):
         yield run
 
 
-def test_checkpoint_comes_back_to_its_own_run_alone(run):
-    assert run.load(OPTIONS) is None
-    run.save({"weights": torch.arange(3)}, OPTIONS)
-    assert run.load(OPTIONS)["weights"].tolist() == [0, 1, 2]
-    assert run.load(replace(OPTIONS, epochs=3)) is not None  # a run that is made longer
-    with pytest.raises(UserError, match="belongs to another run"):
-        run.load(replace(OPTIONS, rate=0.2))
-
-
 def test_checkpoint_cut_anywhere_is_one_clear_error(run):
     run.save({"weights": torch.arange(100)}, OPTIONS)
     content = run.checkpoint.read_bytes()
     for length in range(0, len(content), 29):
         run.checkpoint.write_bytes(content[:length])
         with pytest.raises(UserError, match=r"^[^\n]*damaged or of another form[^\n]*delete it[^\n]*$"):
-            run.load(OPTIONS)
+            run.load()
 
 
 def test_full_disk_keeps_what_was_there(run, monkeypatch):
@@ -66,23 +54,20 @@ def test_full_disk_keeps_what_was_there(run, monkeypatch):
         patch.setattr(os, "fsync", full)
         with pytest.raises(UserError, match=r"cannot write .*checkpoint\.pt: No space left on device"):
             run.save({"epoch": 2}, OPTIONS)
-    assert run.load(OPTIONS)["epoch"] == 1
+    assert run.load()["epoch"] == 1
     assert not list(run.folder.glob("*.tmp"))
 
 
 @pytest.mark.parametrize("moment", ["fsync", "replace"])
 def test_file_is_whole_or_not_there_when_a_kill_comes_while_it_is_written(tmp_path, monkeypatch, moment):
-    class Killed(BaseException):
-        """Nothing catches it, as nothing catches a kill."""
-
     def kill(*_):
-        raise Killed
+        raise BaseException("nothing catches it, as nothing catches a kill")
 
     path = tmp_path / "file"
     for before in (None, b"old"):
         if before:
             path.write_bytes(before)
-        with monkeypatch.context() as patch, pytest.raises(Killed):
+        with monkeypatch.context() as patch, pytest.raises(BaseException, match="a kill"):
             patch.setattr(*{"fsync": (os, "fsync", kill), "replace": ("pathlib.Path.replace", kill)}[moment])
             write_atomically(path, b"a longer new content")
         assert (path.read_bytes() if path.exists() else None) == before
@@ -95,35 +80,54 @@ def test_resuming_cuts_the_log_back_to_the_checkpoint(run):
         run.log({"epoch": epoch})
         run.save({"epoch": epoch}, OPTIONS)
     run.log({"epoch": 3})
-    with open(run.folder / "log.jsonl", "a") as file:
-        file.write('{"epoch": 4, "val')
     assert run.read_log() == [{"epoch": 1}, {"epoch": 2}, {"epoch": 3}]
-    assert run.resume(OPTIONS)["epoch"] == 2
+    assert run.resume()["epoch"] == 2
     run.log({"epoch": 3})
     assert run.read_log() == [{"epoch": 1}, {"epoch": 2}, {"epoch": 3}]
     run.checkpoint.unlink()
-    assert run.resume(OPTIONS) is None
+    assert run.resume() is None
     assert run.read_log() == []
 
 
-def test_record_says_what_its_numbers_may_depend_on(run):
-    run.write_options(OPTIONS, CPU)
-    versions = json.loads((run.folder / "options.json").read_text())["versions"]
-    assert list(versions) == ["python", "torch", "numpy", "platform", "device", "threads"]
-    assert (versions["torch"], versions["device"]) == (torch.__version__, "cpu")
+def test_record_says_what_its_numbers_depend_on_and_each_change_of_that(run, monkeypatch):
+    run.write_options(OPTIONS, "digest", CPU)
+    first = json.loads((run.folder / "options.json").read_text())
+    assert (first["dataset_digest"], first["versions"]["torch"], first["versions"]["device"]) == (
+        "digest",
+        torch.__version__,
+        "cpu",
+    )
+    assert "history" not in first
+
+    monkeypatch.setattr(torch, "__version__", "9.0")
+    again = RunDirectory(run.folder)
+    recorded = again.read_options(OPTIONS, PRESETS)
+    again.write_options(replace(recorded, epochs=5), "digest", CPU)
+    record = json.loads((run.folder / "options.json").read_text())
+    assert record["epochs"] == 5
+    (entry,) = record["history"]
+    assert entry["changed"] == {"epochs": [2, 5], "torch": [first["versions"]["torch"], "9.0"]}
+    again.write_options(replace(recorded, epochs=5), "digest", CPU)
+    assert json.loads((run.folder / "options.json").read_text())["history"] == [entry]  # nothing has changed since
 
 
-def test_comparable_runs_are_those_beside_it_of_the_same_question_that_agree(tmp_path):
-    """The run itself first, though another one comes before it by name."""
-    there = {"a": OPTIONS, "b": replace(OPTIONS, epochs=9), "c": replace(OPTIONS, rate=0.2), "other": OtherOptions()}
-    for name, options in there.items():
-        with RunDirectory(tmp_path / name) as run:
-            run.write_options(options, CPU)
-    (tmp_path / "empty").mkdir()
-    (tmp_path / "damaged").mkdir()
-    (tmp_path / "damaged" / "options.json").write_text("{")
-    found = RunDirectory(tmp_path / "b").comparable_runs(OPTIONS, "rate")
-    assert [(other.folder.name, options.epochs) for other, options in found] == [("b", 9), ("a", 2)]
+def test_a_record_that_lacks_an_option_has_it_of_its_own_preset(run):
+    run.write_options(PRESETS["handout"], "", CPU)
+    record = json.loads((run.folder / "options.json").read_text())
+    del record["rate"]
+    run.write_json("options.json", record)
+    assert run.read_options(OPTIONS, PRESETS).rate == 0.3
+
+
+def test_figures_show_the_runs_that_are_named_by_what_sets_them_apart(run, tmp_path):
+    other = tmp_path / "other"
+    with RunDirectory(other) as beside:
+        beside.write_options(replace(PRESETS["handout"], epochs=9, seed=3), "", CPU)
+    runs = runs_in_figure(run, replace(OPTIONS, beside=(other,)), PRESETS)
+    assert [label for label, _ in runs] == ["tuned preset, seed 0", "handout preset, --epochs 9, seed 3"]
+    assert [shown.folder for _, shown in runs] == [run.folder, other]
+    with pytest.raises(UserError, match=r"--beside .*nowhere holds no run"):
+        runs_in_figure(run, replace(OPTIONS, beside=(tmp_path / "nowhere",)), PRESETS)
 
 
 def test_place_that_is_no_folder(tmp_path):
@@ -132,31 +136,20 @@ def test_place_that_is_no_folder(tmp_path):
         pass
 
 
-@pytest.mark.parametrize("name", ["options.json", "log.jsonl", "checkpoint.pt"])
-def test_earlier_run_or_a_foreign_file_of_such_a_name_is_never_overwritten(run, name):
-    (run.folder / name).write_text("{}")
-    (run.folder / "notes.txt").write_text("mine")
-    with pytest.raises(UserError, match=rf"{name} is there already; go on with that run by --resume, or name another"):
-        run.begin(OPTIONS, CPU)
-    files = {path.name: path.read_text() for path in run.folder.iterdir() if path.is_file() and path.name != ".lock"}
-    assert files == {name: "{}", "notes.txt": "mine"}
-
-
 def test_user_error_is_one_line_and_with_debug_a_traceback(capsys):
     def fail(argv):
         raise UserError("x is\nmissing; look for it")
 
-    assert command(fail, ["x"]) == 2
+    assert exit_code(fail, ["x"]) == 2
     assert capsys.readouterr().err == "error: x is missing; look for it\n"
     with pytest.raises(UserError):
-        command(fail, ["x", "--debug"])
+        exit_code(fail, ["x", "--debug"])
 
 
-def test_a_bug_is_a_traceback():
-    for bug in (RuntimeError, KeyError, OSError, MemoryError):
+@pytest.mark.parametrize("bug", [RuntimeError, KeyError, OSError, MemoryError])
+def test_a_bug_is_a_traceback(bug):
+    def fail(argv):
+        raise bug
 
-        def fail(argv, bug=bug):
-            raise bug
-
-        with pytest.raises(bug):
-            command(fail, [])
+    with pytest.raises(bug):
+        exit_code(fail, [])

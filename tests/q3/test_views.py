@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from experiments.wgan import views
+from experiments.wgan.classifier import DigitClassifier
 from experiments.wgan.stand_in import stand_in
 from experiments.wgan.views import DigitView, Whitened, augmented, principal_channels, translate
-from model import DigitClassifier
 from q3_samplers import scale
 
 
