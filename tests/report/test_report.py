@@ -202,7 +202,7 @@ def test_every_control_of_the_page_works_in_a_browser(runs):
     flags = ["--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"]
     flags += ["--disable-component-update", "--disable-sync", f"--user-data-dir={runs / 'browser'}"]
     command = [browser, *flags, "--virtual-time-budget=60000", "--dump-dom", page.with_name("frames.html").as_uri()]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=100)
+    done = subprocess.run(command, capture_output=True, encoding="utf-8", timeout=100)
     told = [json.loads(line) for line in re.findall(r'\{"width.*\}', html.unescape(done.stdout))]
     assert sorted(frame["width"] for frame in told) == sorted(WIDTHS), done.stderr
     for frame in told:
