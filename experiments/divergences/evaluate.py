@@ -102,12 +102,5 @@ def draw(run: RunDirectory, options: DivergenceOptions) -> None:
 
 def main(argv: list[str] | None = None) -> int:
     """The command `python q2_solution.py`. Returns its exit code."""
-    return exit_code(
-        run_experiment,
-        argv,
-        description="Estimate both divergences over their distance.",
-        presets=PRESETS,
-        load=load,
-        train=train,
-        evaluate=evaluate,
-    )
+    about = "Estimate both divergences over their distance."
+    return exit_code(run_experiment, argv, about=about, presets=PRESETS, load=load, train=train, evaluate=evaluate)

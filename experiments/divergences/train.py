@@ -11,7 +11,7 @@ import torch
 from experiments.divergences.bank import CriticBank, stream
 from experiments.harness.command import Data
 from experiments.harness.files import say
-from experiments.harness.options import Options, number_check, option
+from experiments.harness.options import Options, both_presets, number_check, option
 from experiments.harness.run import RunDirectory
 from experiments.harness.training import Training, set_learning_rate
 from model import Critic
@@ -42,34 +42,22 @@ numbers = number_check(
 # iterations. So lambda stays where training is easy, and the estimate is divided by the critic's measured mean slope.
 @dataclass(frozen=True)
 class DivergenceOptions(Options):
-    """What question 2 can be asked for; the defaults are the tuned preset."""
+    """What question 2 can be asked for; its defaults are the tuned preset."""
 
     question = "q2"
 
     run_dir: Path = option(Path("runs/q2"), "where the run is recorded", scope="command")
     family: str = option("segments", "pair of distributions", choices=FAMILIES)
     thetas: tuple[float, ...] = option((), "distances, as in --thetas=0,0.5,1, by default the family's", numbers)
-    iterations: int = option(400, "updates of each critic", scope="length")
-    batch_size: int = option(16, "samples of each distribution per update")
-    optimizer: str = option("adam", "the critics' optimizer", choices=("adam", "sgd"))
-    learning_rate: float = option(3e-3, "the optimizer's learning rate")
-    lipschitz_weight: float = option(50.0, "lambda, weight of the Lipschitz penalty")
-    correction: str = option("slope", "slope: divide W1 by the critic's mean slope", choices=("slope", "none"))
+    iterations: int = option(400, "updates of each critic", scope="length", handout=2500)
+    batch_size: int = option(16, "samples of each distribution per update", handout=512)
+    optimizer: str = option("adam", "the critics' optimizer", choices=("adam", "sgd"), handout="sgd")
+    learning_rate: float = option(3e-3, "the optimizer's learning rate", handout=1e-3)
+    lipschitz_weight: float = option(50.0, "lambda, weight of the Lipschitz penalty", handout=50.0)
+    correction: str = option("slope", "divide W1 by the critic's mean slope", choices=("slope", "none"), handout="none")
 
 
-PRESETS = {
-    "tuned": DivergenceOptions(),
-    "handout": DivergenceOptions(
-        preset="handout",
-        iterations=2500,
-        batch_size=512,
-        optimizer="sgd",
-        learning_rate=1e-3,
-        schedule="constant",
-        lipschitz_weight=50.0,
-        correction="none",
-    ),
-}
+PRESETS = both_presets(DivergenceOptions())
 
 
 def load(options: DivergenceOptions) -> Data:

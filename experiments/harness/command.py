@@ -40,7 +40,7 @@ def exit_code(command: Callable[..., None], argv: list[str] | None = None, **mor
 def run_experiment(
     argv: list[str],
     *,
-    description: str,
+    about: str,
     presets: Mapping[str, Any],
     load: Callable[[Any], Data],
     train: Callable[..., None],
@@ -49,11 +49,10 @@ def run_experiment(
 ) -> None:
     """Do what the command line `argv` asks of an experiment; nothing is created before the request is known to fit.
 
-    presets: label to options. load(options): the data. train and evaluate: (run, data.content, options, device), the
-    first from the run's checkpoint if there is one, the second writes metrics.json and figures. evaluate_without_run:
-    (run, options, device), where there is no run to evaluate.
+    about: for --help. presets: label to options. load(options): the data. train and evaluate take (run, data.content,
+    options, device), evaluate_without_run takes (run, options, device) where there is no run to evaluate.
     """
-    on_command_line = parse(argv, description, presets)
+    on_command_line = parse(argv, about, presets)
     requested: Options = replace(presets[on_command_line.get("preset", "tuned")], **on_command_line)
     action, device = getattr(requested, "action", ""), choose_device(requested.device)
     run = RunDirectory(requested.run_dir)
@@ -82,8 +81,7 @@ def run_experiment(
     with run, own_settings():
         if action != "evaluate":
             run.write_options(options, data.digest, device)
-        preset = f", preset {options.preset}" if hasattr(options, "preset") else ""
-        say(f"{data.name}{preset}, seed {options.seed}, on {device}, recorded in {run.folder}")
+        say(f"{data.name}, preset {options.preset}, seed {options.seed}, on {device}, recorded in {run.folder}")
         if action != "evaluate":
             train(run, data.content, options, device)
         if action != "train":

@@ -49,14 +49,16 @@ def option(
     check: Check | None = None,
     choices: Collection[str] = (),
     scope: Literal["run", "length", "place", "command"] = "run",
+    handout: Any = None,  # noqa: ANN401
 ) -> T:
-    """A field of Options. check: by default that of CHECKS for the default's type.
+    """A field of Options. check: by default that of CHECKS for its type. handout: its value in the handout's preset.
 
     scope: "run" belongs to a run for good; "length" too, but a resumed run may raise it; "place" is where data lie, and
     may change; "command" is for one command, and is not recorded.
     """
     check = check or next((check for kind, check in CHECKS.items() if isinstance(default, kind)), str)
-    return dataclasses.field(default=default, metadata=dict(help=help, check=check, choices=choices, scope=scope))
+    about = dict(help=help, check=check, choices=choices, scope=scope, handout=handout)
+    return dataclasses.field(default=default, metadata=about)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,7 +74,15 @@ class Options:
     seed: int = option(0, "seed of weights, order and noise", whole_number)
     resume: bool = option(False, "go on with the run in --run-dir, further if it is to be longer", scope="command")
     debug: bool = option(False, "show the traceback of an error", scope="command")
-    schedule: str = option("cosine", "learning rate: constant, or a cosine down to 0", choices=("constant", "cosine"))
+    schedule: str = option(
+        "cosine", "learning rate: constant, or a cosine down to 0", choices=("constant", "cosine"), handout="constant"
+    )
+
+
+def both_presets(tuned: AnyOptions) -> dict[str, AnyOptions]:
+    """The tuned preset, and the handout's, for which each option has a value of its own: see `option`."""
+    values = {f.name: f.metadata["handout"] for f in dataclasses.fields(tuned) if f.metadata["handout"] is not None}
+    return {"tuned": tuned, "handout": dataclasses.replace(tuned, preset="handout", **values)}
 
 
 def fields(options: Options, *scopes: str) -> list[dataclasses.Field]:

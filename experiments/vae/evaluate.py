@@ -114,12 +114,5 @@ def draw(run: RunDirectory, model: VAE, digits: q1_samplers.Digits, options: VAE
 
 def main(argv: list[str] | None = None) -> int:
     """The command `python q1_solution.py`. Returns its exit code."""
-    return exit_code(
-        run_experiment,
-        argv,
-        description="Train the VAE, then measure its ELBO and log p(x).",
-        presets=PRESETS,
-        load=load,
-        train=train,
-        evaluate=evaluate,
-    )
+    about = "Train the VAE, then measure its ELBO and log p(x)."
+    return exit_code(run_experiment, argv, about=about, presets=PRESETS, load=load, train=train, evaluate=evaluate)

@@ -14,7 +14,7 @@ import q1_samplers
 from experiments.harness.command import Data
 from experiments.harness.data import DownloadError, fetch
 from experiments.harness.files import UserError
-from experiments.harness.options import Options, fraction, option
+from experiments.harness.options import Options, both_presets, fraction, option
 from experiments.harness.run import RunDirectory
 from experiments.harness.training import Training, set_learning_rate, update_average
 from experiments.vae.bounds import BOUNDS, bound_of, evaluate_elbo
@@ -25,7 +25,7 @@ DATASETS = ("auto", "binarized-mnist", q1_samplers.STAND_IN)
 
 @dataclass(frozen=True)
 class VAEOptions(Options):
-    """What question 1 can be asked for; the defaults are the tuned preset."""
+    """What question 1 can be asked for; its defaults are the tuned preset."""
 
     question = "q1"
 
@@ -34,33 +34,18 @@ class VAEOptions(Options):
     data_dir: Path = option(Path("data"), "where the data files are or go", scope="command")
     dataset: str = option("auto", "auto falls back to the offline digits of a package", choices=DATASETS)
     num_samples: int = option(200, "K, importance samples per image when evaluating log p(x)", scope="command")
-    epochs: int = option(20, "passes over the training set", scope="length")
-    batch_size: int = option(64, "images per update")
-    learning_rate: float = option(3e-3, "Adam's learning rate")
-    objective: str = option("elbo-by-path", "bound to maximise; by-path: by its path gradient", choices=tuple(BOUNDS))
-    elbo_samples: int = option(4, "S, samples of z per image and update")
-    beta1: float = option(0.95, "Adam's beta 1", fraction)
-    beta2: float = option(0.99, "Adam's beta 2", fraction)
-    weight_decay: float = option(0.0, "AdamW's weight decay, relative to the learning rate", fraction)
-    average_decay: float = option(0.9995, "decay of the running average of the weights, 0 for none", fraction)
+    epochs: int = option(20, "passes over the training set", scope="length", handout=20)
+    batch_size: int = option(64, "images per update", handout=64)
+    learning_rate: float = option(3e-3, "Adam's learning rate", handout=3e-4)
+    objective: str = option("elbo-by-path", "bound to maximise, or its path gradient", choices=BOUNDS, handout="elbo")
+    elbo_samples: int = option(4, "S, samples of z per image and update", handout=1)
+    beta1: float = option(0.95, "Adam's beta 1", fraction, handout=0.9)
+    beta2: float = option(0.99, "Adam's beta 2", fraction, handout=0.999)
+    weight_decay: float = option(0.0, "AdamW's weight decay, relative to the learning rate", fraction, handout=0.0)
+    average_decay: float = option(0.9995, "decay of the weights' running average, 0: none", fraction, handout=0.0)
 
 
-PRESETS = {
-    "tuned": VAEOptions(),
-    "handout": VAEOptions(
-        preset="handout",
-        epochs=20,
-        batch_size=64,
-        learning_rate=3e-4,
-        schedule="constant",
-        objective="elbo",
-        elbo_samples=1,
-        beta1=0.9,
-        beta2=0.999,
-        weight_decay=0.0,
-        average_decay=0.0,
-    ),
-}
+PRESETS = both_presets(VAEOptions())
 
 
 def train(run: RunDirectory, digits: q1_samplers.Digits, options: VAEOptions, device: torch.device) -> None:

@@ -151,15 +151,9 @@ def load(options: ClassifierOptions) -> Data:
 
 def main(argv: list[str] | None = None) -> int:
     """The command `python -m experiments.wgan.classifier`. Returns its exit code."""
-    return exit_code(
-        run_experiment,
-        argv,
-        description="Train a classifier of digits: the judge of question 3's images, or with another seed the guide.",
-        presets={"tuned": ClassifierOptions()},
-        load=load,
-        train=train,
-        evaluate=evaluate,
-    )
+    about = "Train a classifier of digits: the judge of question 3's images, or with another seed the guide."
+    presets = {"tuned": ClassifierOptions()}
+    return exit_code(run_experiment, argv, about=about, presets=presets, load=load, train=train, evaluate=evaluate)
 
 
 if __name__ == "__main__":

@@ -192,7 +192,7 @@ def main(argv: list[str] | None = None) -> int:
     return exit_code(
         run_experiment,
         argv,
-        description="Train a WGAN-LP on house numbers, then explore what it has learnt.",
+        about="Train a WGAN-LP on house numbers, then explore what it has learnt.",
         presets=PRESETS,
         load=load,
         train=train,
