@@ -19,7 +19,7 @@ def divergence_curve(
     exact: (theta, value) on a fine grid with 0 in it; the value there, apart from its neighbours on either side, is
     drawn as a point. curves: label of a run to (theta, estimate, exact value), the first emphasised.
     """
-    figure = Figure(figsize=(6.4, 5.2), layout="constrained")
+    figure = Figure(figsize=(6.4, 5.6), layout="constrained")
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
     upper.set_title(f"{title}\n{description}", fontsize=11)
     sides = ([pair for pair in exact if pair[0] < 0], [pair for pair in exact if pair[0] > 0])
@@ -36,5 +36,5 @@ def divergence_curve(
     lower.set(xlabel=r"distance $\theta$", ylabel="estimate - exact")
     for axes in (upper, lower):
         plain_axes(axes)
-    upper.legend(loc="lower right", frameon=False)
+    figure.legend(*upper.get_legend_handles_labels(), loc="outside lower left", frameon=False, fontsize=8)
     save(figure, path)

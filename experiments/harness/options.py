@@ -3,6 +3,7 @@
 import argparse
 import contextlib
 import dataclasses
+import textwrap
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Literal, NoReturn, TypeVar
@@ -163,10 +164,10 @@ def from_record(record: dict[str, Any], command_options: AnyOptions, presets: Ma
 
 
 def label(options: AnyOptions, presets: Mapping[str, AnyOptions]) -> str:
-    """What sets a run apart: its preset, the options that differ from it, and its seed."""
+    """What sets a run apart, in lines for a legend: its preset, the options that differ from it, and its seed."""
     words = [f"{options.preset} preset"]
     for name in (field.name for field in fields(options, "run", "length") if field.name != "seed"):
         value, usual = getattr(options, name), getattr(presets[options.preset], name)
         if value != usual and usual not in ("auto", ()):
             words.append(f"{flag(name)} {value}")
-    return ", ".join([*words, f"seed {options.seed}"])
+    return textwrap.fill(", ".join([*words, f"seed {options.seed}"]), 76, break_on_hyphens=False)
