@@ -80,9 +80,9 @@ def train(run: RunDirectory, _: None, options: DivergenceOptions, device: torch.
         q = stream(sampler, options.thetas, options.batch_size, device)
 
         say(f"{objective.title.split(' $')[0]}: a critic for each of {len(options.thetas)} thetas")
-        part, every = RunDirectory(run.folder / name), max(1, options.iterations // 10)
-        steps = options.iterations
-        training = Training(part, options, device, "iteration", steps, every, bank=bank, optimizer=optimizer)
+        part, steps = RunDirectory(run.folder / name), options.iterations
+        training = Training(part, options, device, "iteration", steps, bank=bank, optimizer=optimizer)
+        training.log_every = max(1, steps // 10)
         for iteration in training:
             set_learning_rate(optimizer, options.learning_rate, iteration - 1, steps, options.schedule)
             training.log(loss=update(bank, optimizer, objective, next(p), next(q), options.lipschitz_weight))

@@ -21,7 +21,7 @@ class Data(NamedTuple):
     resolved: Mapping[str, Any] = {}
 
 
-def exit_code(command: Callable[..., None], argv: list[str] | None = None, **more: Any) -> int:  # noqa: ANN401
+def exit_code(command: Callable[..., None], argv: list[str] | None = None, **more: Any) -> int:
     """Run command(argv, **more). Returns 0, 2 for a UserError (--debug shows its traceback), or 130 if interrupted."""
     argv = sys.argv[1:] if argv is None else argv
     try:

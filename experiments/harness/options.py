@@ -50,7 +50,7 @@ def option(
     check: Check | None = None,
     choices: Collection[str] = (),
     scope: Literal["run", "length", "place", "command"] = "run",
-    handout: Any = None,  # noqa: ANN401
+    handout: Any = None,
 ) -> T:
     """A field of Options. check: by default that of CHECKS for its type. handout: its value in the handout's preset.
 
@@ -75,9 +75,7 @@ class Options:
     seed: int = option(0, "seed of weights, order and noise", whole_number)
     resume: bool = option(False, "go on with the run in --run-dir, further if it is to be longer", scope="command")
     debug: bool = option(False, "show the traceback of an error", scope="command")
-    schedule: str = option(
-        "cosine", "learning rate: constant, or a cosine down to 0", choices=("constant", "cosine"), handout="constant"
-    )
+    schedule: str = option("cosine", "of learning rates", choices=("constant", "cosine"), handout="constant")
 
 
 def both_presets(tuned: AnyOptions) -> dict[str, AnyOptions]:

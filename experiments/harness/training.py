@@ -28,21 +28,14 @@ class Training:
     KeyboardInterrupt. UserError if a network or what is logged is no longer finite; the last checkpoint is kept.
     """
 
+    log_every = 1  # units of which a line of log.jsonl holds the means
+    checkpoint_minutes = 0.0  # of training between checkpoints, each of which comes with a line
+
     def __init__(
-        self,
-        run: RunDirectory,
-        options: Options,
-        device: torch.device,
-        unit: str,
-        length: int,
-        log_every: int = 1,
-        checkpoint_minutes: float = 0.0,
-        **parts: Any,  # noqa: ANN401
+        self, run: RunDirectory, options: Options, device: torch.device, unit: str, length: int, **parts: Any
     ) -> None:
-        """log_every: units of which a line of log.jsonl holds the means. A checkpoint comes with a line."""
         self.run, self.options, self.device, self.parts = run, options, device, parts
         self.unit, self.name, self.length = unit, unit.replace("_", " "), length
-        self.log_every, self.checkpoint_minutes = log_every, checkpoint_minutes
         self.number, self.seconds = 0, 0.0  # units done, and the seconds that they took
         self.signals: list[int] = []  # Ctrl-C or SIGTERM, if one came
         if (state := run.resume()) is not None:

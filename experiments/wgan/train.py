@@ -72,8 +72,8 @@ def train(run: RunDirectory, splits: Splits, options: WGANOptions, device: torch
     images = splits.train.images.to(device)
     networks = Networks(options, images)
     steps, every = options.generator_steps, options.critic_updates if options.lazy_penalty else 1
-    often = options.log_every, options.checkpoint_minutes
-    training = Training(run, options, device, "generator_step", steps, *often, **networks.parts)
+    training = Training(run, options, device, "generator_step", steps, **networks.parts)
+    training.log_every, training.checkpoint_minutes = options.log_every, options.checkpoint_minutes
     monitor = Monitor(run.figures, splits, 2 * options.samples // 5, device)
     for step in training:
         set_learning_rate(networks.generator_optimizer, options.learning_rate, step - 1, steps, options.schedule)

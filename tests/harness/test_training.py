@@ -30,7 +30,7 @@ def nothing(step, network):
     """What happens in the middle of a step, unless a test has something happen."""
 
 
-def train(folder, options=None, happens=nothing, measure=None, **often):
+def train(folder, options=None, happens=nothing, measure=None, log_every=1, checkpoint_minutes=0.0):
     """A point follows noisy gradients to the origin, by Adam, with a running average: all that a real loop has.
 
     Returns the steps that were trained.
@@ -42,7 +42,8 @@ def train(folder, options=None, happens=nothing, measure=None, **often):
     optimizer = torch.optim.Adam(network.parameters())
     with RunDirectory(folder) as run:
         parts = {"network": network, "average": average, "optimizer": optimizer}
-        loop = Training(run, options, CPU, "toy_step", options.toy_steps, **often, **parts)
+        loop = Training(run, options, CPU, "toy_step", options.toy_steps, **parts)
+        loop.log_every, loop.checkpoint_minutes = log_every, checkpoint_minutes
         for step in loop:
             set_learning_rate(optimizer, 0.1, step - 1, options.toy_steps, options.schedule)
             loss = network(torch.randn(5, 3)).square().mean()
