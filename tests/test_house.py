@@ -9,7 +9,6 @@ import subprocess
 import sys
 
 import pytest
-from conftest import MAIN, PROJECT
 
 import experiments.divergences.train
 import experiments.vae.evaluate
@@ -17,6 +16,7 @@ import experiments.wgan.classifier
 import experiments.wgan.evaluate
 from experiments.harness.options import Options, parse
 from report import __main__ as report
+from tests.conftest import MAIN, PROJECT
 
 PATHS = {
     ".".join(path.relative_to(PROJECT).with_suffix("").parts).removesuffix(".__init__"): path

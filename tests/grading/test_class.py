@@ -11,9 +11,10 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from graded import course, loading, pages, submission
-from graded.__main__ import main
-from graded.checks import chosen
+
+from grading import course, loading, pages, submission
+from grading.__main__ import main
+from grading.checks import chosen
 
 HERE = Path(__file__).parent
 PROJECT = HERE.parent.parent
@@ -293,7 +294,7 @@ def test_accents_are_read_and_escaped_where_nothing_is_utf_8(tmp_path):
     folder.mkdir()
     notebook(folder / "é.ipynb", "def log_mean_exp(y):\n    raise ValueError('尺寸 é')")
     ascii_only = {"PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "LC_ALL": "C", "PYTHONIOENCODING": "ascii"}
-    command = [sys.executable, "-m", "tests.graded", folder, "--questions", "1.3"]
+    command = [sys.executable, "-m", "grading", folder, "--questions", "1.3"]
     done = subprocess.run(command, cwd=PROJECT, env=os.environ | ascii_only, capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (1, "")
     assert "\\u5c3a\\u5bf8 \\xe9" in done.stdout
@@ -348,7 +349,7 @@ def test_file_names_are_safe_and_differ():
 
 def test_autograder_runs_in_gradescopes_folders(tmp_path):
     """make's archive, unpacked as Gradescope does, grades a submission there without the rest of this project."""
-    subprocess.run([sys.executable, "-m", "tests.graded.gradescope.pack", tmp_path / "a.zip"], cwd=PROJECT, check=True)
+    subprocess.run([sys.executable, "-m", "grading.gradescope.pack", tmp_path / "a.zip"], cwd=PROJECT, check=True)
     source = tmp_path / "source"
     with zipfile.ZipFile(tmp_path / "a.zip") as archive:
         archive.extractall(source)

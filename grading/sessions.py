@@ -17,6 +17,7 @@ from .processes import remove
 
 WORKER = Path(__file__).with_name("worker.py")
 START = 60  # seconds that a worker may take to import torch
+NO_FORK = "grading needs Linux or macOS, or a container or WSL on Windows: grading/README.md"
 GRACE = 2  # seconds in which a process that is well says what became of the one below it
 
 
@@ -189,54 +190,6 @@ class LoadedFile:
         except (EOFError, OSError, ValueError):
             self.close("ended the process that had loaded it")
             return None
-
-
-class OneByOne(Worker):
-    """Where there is no fork (Windows): an interpreter for each call, slower, and without a limit on memory."""
-
-    def start(self):
-        self.empty_folder()
-
-    def load(self, file, functions, time_limit, seconds):
-        self.empty_folder()
-        return LoadedOnce(self, {"folder": str(self.files), "file": file, "functions": functions, "time_limit": time_limit})
-
-    def end_file(self, patience=0.0):
-        """Nothing runs between calls."""
-
-
-class LoadedOnce:
-    """A file that is loaded for each call again."""
-
-    def __init__(self, worker, request):
-        self.worker, self.functions, self.ended = worker, request.pop("functions"), None
-        self.request, self.missing, self.problem, self.defined = request, [], None, []
-        header, _ = self.run({"function": None}, [], request["time_limit"])
-        self.defined, self.missing, self.problem = header["defined"], header["missing"], header["problem_of_file"]
-
-    def run(self, request, tensors, seconds):
-        command = [sys.executable, "-B", str(WORKER), "once"]
-        payload = wire.pack({**request, "load": self.request, "functions": self.functions}, tensors)
-        options = {"cwd": self.worker.work, "env": environment(self.worker.work), "start_new_session": True}
-        try:
-            done = subprocess.run(command, input=payload, capture_output=True, timeout=START + seconds, **options)
-        except subprocess.TimeoutExpired:
-            raise TooSlow(f"gave no answer within {seconds:g} seconds") from None
-        if not done.stdout:
-            raise Lost(f"ended the whole process, exit code {done.returncode}")
-        return wire.unpack(done.stdout)
-
-    def ask(self, function, request, tensors, seconds):
-        try:
-            return Answer.read(*self.run({**request, "function": function}, tensors, seconds))
-        except ValueError:
-            raise Lost("wrote what is no answer") from None
-
-    def alive(self):
-        return True
-
-    def close(self):
-        """Nothing is left open."""
 
 
 class TooSlow(Lost):

@@ -5,7 +5,7 @@ import zipfile
 from pathlib import Path
 
 HERE = Path(__file__).parent
-PROJECT = HERE.parent.parent.parent
+PROJECT = HERE.parent.parent
 
 
 def pack(target):

@@ -1,4 +1,4 @@
-"""`python -m tests.graded`: the marks of one submission, or with --out those of a class, without pytest."""
+"""`python -m grading`: the marks of one submission, or with --out those of a class, without pytest."""
 
 import argparse
 import os
@@ -16,7 +16,7 @@ from .submission import SubmissionError
 
 
 def parse(arguments):
-    parser = argparse.ArgumentParser("python -m tests.graded", description=__doc__)
+    parser = argparse.ArgumentParser("python -m grading", description=__doc__)
     kinds = "a folder, archive or .ipynb; with --out a folder or archive of many of them"
     parser.add_argument("submission", type=Path, help=kinds)
     out = "grade a class: write marks.csv, index.html and a page for each"

@@ -11,7 +11,7 @@ import torch
 from .checks import CHECKS, FILES
 from .judge import Lost, raised
 from .processes import DUMPABLE, prctl
-from .sessions import OneByOne, TooSlow, Worker
+from .sessions import NO_FORK, GraderError, TooSlow, Worker
 from .submission import collect
 
 MISSING = "the function is missing"
@@ -58,7 +58,9 @@ class Grader:
     """A worker process that grades one submission after another."""
 
     def __enter__(self):
-        self.worker = Worker() if hasattr(os, "fork") else OneByOne()
+        if not hasattr(os, "fork"):
+            raise GraderError(NO_FORK)
+        self.worker = Worker()
         prctl(DUMPABLE, 0)  # what is right stands in this process's memory
         return self
 
