@@ -1,35 +1,48 @@
 """`python -m grading`: the marks of one submission, or with --out those of a class, without pytest."""
 
 import argparse
-import os
+import re
 import sys
 import tempfile
 from pathlib import Path
 
-from . import course
+from . import course, intake
 from .checks import chosen
 from .grading import grade
-from .options import OPTIONS, limits_of
+from .options import OPTIONS, cores, limits_of
 from .report import table, write_gradescope, write_results
 from .sessions import GraderError
 from .submission import SubmissionError
 
 
+def path(text):
+    return Path(text).expanduser()
+
+
 def parse(arguments):
     parser = argparse.ArgumentParser("python -m grading", description=__doc__)
-    kinds = "a folder, archive or .ipynb; with --out a folder or archive of many of them"
-    parser.add_argument("submission", type=Path, help=kinds)
+    kinds = "a folder, archive or .ipynb; with --out or --list a folder or archive of many of them"
+    parser.add_argument("submission", type=path, help=kinds)
     out = "grade a class: write marks.csv, index.html and a page for each"
-    parser.add_argument("--out", type=Path, metavar="FOLDER", help=out)
-    parser.add_argument("--jobs", type=int, default=os.cpu_count(), metavar="N", help="so many at a time (default %(default)s)")
+    parser.add_argument("--out", type=path, metavar="FOLDER", help=out)
+    parser.add_argument("--list", action="store_true", help="print whose each file of a class is, and grade nothing")
+    student = "with a group (?P<student>...): whose a loose file of a class is, by its name"
+    parser.add_argument("--student", metavar="REGEX", help=student)
+    parser.add_argument(
+        "--jobs", type=int, default=cores(), metavar="N", help="so many at a time (default %(default)s)"
+    )
     for name, about in OPTIONS.items():
         parser.add_argument(name, **about)
     options = parser.parse_args(arguments)
-    options.gradescope = options.gradescope and Path(options.gradescope)
+    options.gradescope = options.gradescope and path(options.gradescope)
     try:
         options.checks, options.limits = chosen(options.questions), limits_of(options, options.gradescope)
+        if options.student and "student" not in re.compile(options.student).groupindex:
+            raise ValueError("--student: there is no group (?P<student>...) in it")
     except ValueError as problem:
         parser.exit(2, f"error: {problem}\n")
+    except re.error as problem:
+        parser.exit(2, f"error: --student: {problem}\n")
     if options.gradescope and options.out:
         parser.exit(2, "error: --gradescope is for one submission, --out for a class\n")
     return options
@@ -40,7 +53,7 @@ def main(arguments=None):
         stream.reconfigure(errors="backslashreplace")  # what a student wrote may not be printable here
     options = parse(arguments)
     try:
-        if options.out:
+        if options.out or options.list:
             return grade_class(options)
         grades = grade(options.submission, checks=options.checks, **options.limits)
     except (GraderError, SubmissionError, OSError) as problem:
@@ -59,11 +72,18 @@ def main(arguments=None):
 
 def grade_class(options):
     with tempfile.TemporaryDirectory(prefix="graded-") as scratch:
-        found, notes = course.find(options.submission, scratch, options.out)
-        records = course.Course(found, options.out, options.checks, options.limits, notes).grade_all(options.jobs)
-    print("\n".join(f"note: {note}" for note in notes), end="\n" * bool(notes))
+        students, left_out = intake.assign(options.submission, Path(scratch), options.out, options.student)
+        assignment = intake.in_a_line(students, left_out)
+        if options.list:
+            lines = [f"{name}: {', '.join(piece.path.name for piece in pieces)}" for name, pieces in students.items()]
+            print("\n".join([*lines, assignment]))
+            return 0
+        print(assignment, flush=True)
+        records = course.Course(students, options.out, options.checks, options.limits, assignment).grade_all(
+            options.jobs
+        )
     print(f"{len(records)} submissions: {options.out / 'marks.csv'}, {options.out / 'index.html'}")
-    return 0 if all(record["status"] != course.AGAIN for record in records) else 1
+    return 0 if all(record["status"] != course.NOT_GRADED for record in records) else 1
 
 
 if __name__ == "__main__":

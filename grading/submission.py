@@ -1,53 +1,124 @@
-"""Read a submission into a folder of plain files. It is somebody else's: links, paths that lead out and bombs are refused."""
+"""Lay a submission out in a folder of plain files and find the questions' files in it.
 
-import contextlib
+It is somebody else's: links, paths that lead out and bombs are refused.
+"""
+
+import os
 import re
 import shutil
 import stat
 import tarfile
-import tempfile
 import zipfile
 from functools import partial
 from pathlib import Path, PurePosixPath
+from typing import NamedTuple
 
 from .checks import FILES
-from .notebook import FUNCTIONS, Unreadable, functions_of, sources, statements
 from .processes import remove
+from .source import FUNCTIONS, Unreadable, functions_of, is_notebook, lines_needed, read
 
 MOST_BYTES = 50 * 2**20  # of all files of a submission together
 MOST_FILES = 5000
+CODE = re.compile(r"\.(py|py\.txt|ipynb|zip|tar|tar\.\w+|tgz|7z|rar)$", re.IGNORECASE)
 
 
 class SubmissionError(Exception):
     """There is nothing to grade; the message says what and where, in one line."""
 
 
-def collect(source, target, files=FILES):
-    """Copy the submission to the folder `target`, the files at its top; notes on what was taken for them and what left out."""
-    source = Path(source)
+class Piece(NamedTuple):
+    """A file, folder or archive of a submission; most submissions have one piece."""
+
+    path: Path
+    name: str = ""  # in the submission, without what an export has put around it
+    order: tuple = ((), ())  # attempt and upload: of two, the larger is the later
+
+
+class Found(NamedTuple):
+    """What there is to load for a question's file, or why nothing is."""
+
+    path: Path | None = None
+    needed: list | None = (
+        None  # the lines of the statements that its functions need; -1 first where no others are to run
+    )
+    problem: str | None = None
+    status: str = "graded"
+
+
+class Room:
+    """How much may still be unpacked or copied."""
+
+    def __init__(self, most_bytes=MOST_BYTES, most_files=MOST_FILES):
+        self.bytes, self.files = most_bytes, most_files
+        self.bound = f"{most_bytes >> 20} MB or {most_files} files"
+
+    def takes(self, size):
+        if size > self.bytes or not self.files:
+            return False
+        self.bytes, self.files = self.bytes - size, self.files - 1
+        return True
+
+
+def collect(pieces, target, files=FILES):
+    """Lay the pieces out in the folder `target`; what was Found for each of the files, and notes."""
     remove(target)
-    with tempfile.TemporaryDirectory(prefix="graded-") as scratch:
-        if source.is_dir():
-            folder = locate(source, Path(scratch))
-        elif source.is_file():
-            folder = locate(opened(source, Path(scratch, "opened")), Path(scratch))
-        else:
-            raise SubmissionError(f"there is no {source}")
-        notes = copy(folder, target)
-        return list(dict.fromkeys(notes + [note for file in files for note in put_in_place(file, folder, target)]))
+    target.mkdir()
+    room, notes, origin = Room(), [], {}
+    if len(pieces) == 1 and pieces[0].path.is_file() and not CODE.search(pieces[0].path.name):
+        raise SubmissionError(
+            f"{pieces[0].path.name} is neither a folder, nor a .zip, .tar or .tar.gz, nor a .ipynb or .py"
+        )
+    for piece in sorted(
+        pieces, key=lambda piece: piece.order, reverse=True
+    ):  # the latest has the name that it is imported by
+        name = piece.name if piece.name and not (target / piece.name).exists() else piece.path.name
+        whole = len(pieces) == 1 and (piece.path.is_dir() or is_archive(piece.path))
+        origin[name] = piece
+        notes += lay_out(piece.path, target if whole else target / name, room)
+    there = candidates(target, origin)
+    if not any(one.means(file) for one in there for file in FILES):
+        for archive in list(filter(is_archive, files_below(target))):
+            notes += lay_out(archive, archive.with_name(f"{archive.name} (unpacked)"), room)
+        there = candidates(target, origin)
+    for path in (target, *target.rglob("*")):
+        path.chmod(0o755 if path.is_dir() else 0o644)
+    found = {}
+    for file in files:
+        found[file], more = choose(file, there)
+        notes += more
+    return found, list(dict.fromkeys(notes))
 
 
-def opened(path, folder):
-    """A folder with what the file holds."""
-    folder.mkdir(parents=True)
+def lay_out(path, place, room):
+    """Copy or unpack one piece, without links, hidden files and environments, as far as they fit; notes on those left out."""
     if is_archive(path):
-        unpack(path, folder)
-    elif is_notebook(path) or file_meant(path):
-        shutil.copyfile(path, folder / path.name)
-    else:
-        kinds = f"neither a folder, nor a .zip, .tar or .tar.gz, nor a .ipynb, nor one of {', '.join(FILES)}"
-        raise SubmissionError(f"{path.name} is {kinds}" + (f", but a {path.suffix} file" if path.suffix else ""))
-    return folder
+        refused = unpack(path, place, room)
+        return [f"{path.name} has a member that leads out of it, which was left out: {member!r}" for member in refused]
+    if not path.exists():
+        raise SubmissionError(f"there is no {path}")
+    left_out = []
+    for file in files_below(path) if path.is_dir() else [path]:
+        if not room.takes(file.stat().st_size):
+            left_out.append(file.name)
+            continue
+        copy = place / file.relative_to(path)
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            shutil.copyfile(file, copy)
+        except PermissionError as problem:
+            raise SubmissionError(f"{file.name} cannot be read: {problem.strerror}") from None
+    return [f"left out for their size or number: {', '.join(left_out[:3])}"] if left_out else []
+
+
+def files_below(folder):
+    """The files of a folder at any depth, code first, without links, hidden ones and environments."""
+    found = []
+    for place, folders, files in os.walk(folder):
+        kept = [name for name in folders if not name.startswith(".")]
+        folders[:] = [name for name in kept if not os.path.exists(os.path.join(place, name, "pyvenv.cfg"))]
+        found += [Path(place, name) for name in files if not name.startswith(".")]
+    plain = [path for path in found if path.is_file() and not path.is_symlink()]
+    return sorted(plain, key=lambda path: (not CODE.search(path.name), len(path.parts), path))
 
 
 def file_meant(path):
@@ -56,36 +127,44 @@ def file_meant(path):
     return found and f"{found[1]}_solution.py" in FILES and f"{found[1]}_solution.py"
 
 
-def is_notebook(path):
-    return path.suffix.lower() == ".ipynb"
+def is_source(path):
+    return is_notebook(path) or path.name.lower().endswith((".py", ".py.txt"))
 
 
 def is_archive(path):
-    return path.is_file() and re.search(r"\.(zip|tar|tar\.\w+|tgz)$", path.name.lower()) is not None
+    return path.is_file() and bool(CODE.search(path.name)) and not is_source(path)
 
 
-def unpack(path, folder, most_bytes=MOST_BYTES, most_files=MOST_FILES):
-    """Unpack an archive whose members stay inside the folder and within bounds."""
-    count, size = 0, 0
+def unpack(path, folder, room):
+    """Unpack an archive as far as there is room; the members that would leave the folder, which were not."""
+    refused = []
+    if path.suffix.lower() in (".7z", ".rar"):
+        raise SubmissionError(
+            f"{path.name} cannot be unpacked here, but a .zip, .tar or .tar.gz, not a {path.suffix} file"
+        )
+    folder.mkdir(parents=True, exist_ok=True)
     try:
-        for member, bytes_of_member, link, open_member in members(path):
-            count, size = count + 1, size + bytes_of_member
-            if count > most_files or size > most_bytes:
-                raise SubmissionError(f"{path.name} would unpack to more than {most_bytes >> 20} MB or {most_files} files")
+        for member, size, is_link, open_member in members(path):
+            if not room.takes(size):
+                raise SubmissionError(f"{path.name} would unpack to more than {room.bound}")
             name = PurePosixPath(member.replace("\\", "/"))
-            if name.is_absolute() or ".." in name.parts or ":" in name.parts[0] or link:
-                raise SubmissionError(f"{path.name} has a member that leads out of it: {member!r}")
-            if "__MACOSX" in name.parts:
+            try:
+                if is_link or name.is_absolute() or ".." in name.parts:
+                    raise OSError
+                place = folder / name
+                place.parent.mkdir(parents=True, exist_ok=True)
+                file = open(place, "wb")  # noqa: SIM115
+            except OSError:
+                refused.append(member)
                 continue
-            place = folder.joinpath(*name.parts)
-            place.parent.mkdir(parents=True, exist_ok=True)
-            with open_member() as packed, open(place, "wb") as file:
+            with open_member() as packed, file:
                 shutil.copyfileobj(packed, file)
     except SubmissionError:
         raise
     except Exception as problem:  # zipfile raises a dozen kinds, from struct.error on, at a damaged archive
         said = f"{type(problem).__name__}: {problem}".splitlines()[0]
         raise SubmissionError(f"{path.name} cannot be unpacked: {said}") from problem
+    return refused
 
 
 def members(path):
@@ -94,8 +173,8 @@ def members(path):
         with zipfile.ZipFile(path) as archive:
             for member in archive.infolist():
                 if not member.is_dir():
-                    link = stat.S_ISLNK(member.external_attr >> 16)
-                    yield member.filename, member.file_size, link, partial(archive.open, member)
+                    is_link = stat.S_ISLNK(member.external_attr >> 16)
+                    yield member.filename, member.file_size, is_link, partial(archive.open, member)
     else:
         with tarfile.open(path) as archive:
             for member in archive:
@@ -103,101 +182,76 @@ def members(path):
                     yield member.name, member.size, not member.isfile(), partial(archive.extractfile, member)
 
 
-def locate(folder, scratch):
-    """The folder that holds the files: this one, the only one below it, or what the only archive in it holds."""
-    if holds(folder):
-        return folder
-    below, archives = [path for path in submissions_below(folder) if holds(path)], sorted(filter(is_archive, folder.iterdir()))
-    if len(below) == 1:
-        return below[0]
-    if len(archives) == 1 and not below and not scratch.joinpath("nested").exists():
-        return locate(opened(archives[0], scratch / "nested"), scratch)
-    for what, found in (("submissions", below), ("archives", archives)):
-        if found:
-            names = ", ".join(str(path.relative_to(folder)) for path in found[:5]) + (", ..." if len(found) > 5 else "")
-            raise SubmissionError(f"{folder} holds {len(found)} {what} ({names}): give one of them, or all with --out")
-    return folder
+class Candidate(NamedTuple):
+    """A file of a submission: what it may be taken for."""
 
+    path: Path
+    shown: str  # where it was handed in
+    order: tuple
+    depth: int
+    defined: set  # graded functions
+    templates: set  # those that return nothing
+    problem: str | None
 
-def submissions_below(folder):
-    """Folders one or two levels down, without hidden ones."""
-    found = [path for pattern in ("*", "*/*") for path in folder.glob(pattern) if path.is_dir() and not path.is_symlink()]
-    return sorted(path for path in found if not any(part.startswith((".", "__")) for part in path.relative_to(folder).parts))
-
-
-def holds(folder):
-    """Whether a folder has one of the files, or a notebook that defines their functions."""
-    return any(candidates(file, folder) for file in FILES)
-
-
-def candidates(file, folder):
-    """What may be that file, to how many of its functions it defines: the file itself, one named like it, or a notebook."""
-    found = {}
-    for path in sorted(folder.iterdir(), key=lambda path: (path.name != file, is_notebook(path), path.name)):
-        hidden = path.name.startswith(".") or path.is_symlink() or not path.is_file()
-        if not hidden and (file_meant(path) == file or is_notebook(path)):
-            with contextlib.suppress(Unreadable):
-                counts = [sum(FUNCTIONS[name] == file for name in functions_of(path, all)) for all in (False, True)]
-                found |= {path: counts[0]} if counts[1] or file_meant(path) else {}
-    return found
-
-
-def copy(folder, target):
-    """Copy plain files, without links, hidden folders and environments, as far as they fit; a note on those that do not."""
-    target.mkdir(parents=True)
-    size, count, left_out = 0, 0, []
-    waiting = [folder]
-    while waiting:
-        for path in sorted(waiting.pop().iterdir(), key=lambda path: (path.is_dir(), path.suffix != ".py", path.name)):
-            place = target / path.relative_to(folder)
-            if path.is_symlink() or path.name.startswith(".") or path.name in ("__pycache__", "__MACOSX"):
-                continue
-            if path.is_dir() and not (path / "pyvenv.cfg").exists():
-                waiting.append(path)
-            elif path.is_file():
-                size, count = size + path.stat().st_size, count + 1
-                if size > MOST_BYTES or count > MOST_FILES:
-                    left_out.append(path.name)
-                    size -= path.stat().st_size
-                    continue
-                place.parent.mkdir(parents=True, exist_ok=True)
-                shutil.copyfile(path, place)
-    for path in (target, *target.rglob("*")):
-        path.chmod(0o755 if path.is_dir() else 0o644)
-    return [f"left out for their size or number: {', '.join(left_out[:3])}"] if left_out else []
-
-
-def put_in_place(file, folder, target):
-    """Have the file there that defines most of its functions; notes on what was taken, or why nothing was."""
-    found = candidates(file, folder)
-    if not found:
-        return what_is_there(file, folder)
-    best, notes = max(found, key=found.get), []
-    if best.name != file:
-        notes.append(f"{best.name} was taken for {file}")
-        text, place = best.read_bytes(), target / file
-        if is_notebook(best):
-            text, skipped = sources(best)
-            text, notes = text.encode(), [f"{file} was made of what its functions use in {best.name}", *skipped]
-        place.write_bytes(text)
-        place.chmod(0o644)
-    others = ", ".join(f"{path.name} {count}" for path, count in found.items() if path != best)
-    return notes + ([f"{best.name} defines {found[best]} functions of {file}, {others}: it was taken"] if others else [])
-
-
-def what_is_there(file, folder):
-    """Notes on what there is where a file is missing, and why it was not taken."""
-    notes, others = [], []
-    for path in sorted(path for path in folder.rglob("*") if path.is_file() and not file_meant(path)):
-        name, is_code = path.relative_to(folder).as_posix(), is_notebook(path) or path.suffix.lower() == ".py"
+    @classmethod
+    def read(cls, path, target, origin):
+        """What a file defines; origin tells which piece the entries at the top come from."""
+        parts = path.relative_to(target).parts
+        piece = origin.get(parts[0], Piece(Path(parts[0])))
+        shown = str(PurePosixPath(piece.path.name, *parts[1:]))
+        about = path, shown, piece.order, len(parts) - (len(origin) > 1 and not piece.path.is_file())
         try:
-            defined = functions_of(path) if is_code else set()
-            if wanted := sorted(function for function in defined if FUNCTIONS[function] == file):
-                notes.append(f"{name} defines {', '.join(wanted)}, but is not {file}")
-            elif is_notebook(path) and not defined:
-                notes += [f"{name} defines no graded function", *statements(path)[1]]
-            elif not defined:
-                others.append(name)
+            return cls(*about, *(functions_of(path) if is_source(path) else (set(), set())), None)
         except Unreadable as problem:
-            notes.append(f"{name} cannot be read: it {problem}")
-    return notes + [f"for {file} there is {', '.join(others[:5])}" for _ in others[:1]]
+            return cls(*about, set(), set(), f"{shown} cannot be read: it {problem}")
+
+    def means(self, file):
+        return file_meant(self.path) == file or any(FUNCTIONS[name] == file for name in self.defined | self.templates)
+
+    def count(self, file):
+        return sum(FUNCTIONS[name] == file for name in self.defined)
+
+    def rank(self, file):
+        """The larger, the better: the later attempt, most of the functions, nearest to the top, called as it should be."""
+        count = self.count(file)
+        return count > 0, self.order[0], count, -self.depth, file_meant(self.path) == file, self.order[1]
+
+
+def candidates(target, origin):
+    return [Candidate.read(path, target, origin) for path in files_below(target)]
+
+
+def choose(file, there):
+    """What was Found for a question, and notes on what was taken for it; two that rank alike and differ are ambiguous."""
+    meant = sorted(
+        (one for one in there if one.means(file) and not one.problem), key=lambda one: one.rank(file), reverse=True
+    )
+    if not meant:
+        return Found(problem=f"{file} is not there", status="no such file"), what_is_there(file, there)
+    best = meant[0]
+    others = [one for one in meant[1:] if one.count(file) and one.path.read_bytes() != best.path.read_bytes()]
+    equals = [one.shown for one in others if one.rank(file) == best.rank(file)]
+    if equals:
+        which = " or ".join([best.shown, *equals])
+        return Found(problem=f"it cannot be told which is {file}: {which}; none was graded", status="ambiguous"), []
+    notes = [f"{best.shown} was taken for {file}"] if best.shown != file else []
+    (text, more), place = read(best.path), best.path.with_name(file)
+    needed = lines_needed(text)
+    if more or is_notebook(best.path):
+        notes, needed = [f"{file} was made of what its functions use in {best.shown}", *more], [-1, *needed]
+    place.write_bytes(text.encode() if needed[:1] == [-1] else best.path.read_bytes())
+    place.chmod(0o644)
+    listed = ", ".join(f"{one.shown} ({one.count(file)})" for one in others[:5])
+    chosen = f"{best.shown} defines {best.count(file)} functions of {file} and was taken, not {listed}"
+    return Found(place, needed), notes + ([chosen] if others else [])
+
+
+def what_is_there(file, there):
+    """Notes on what there is where a file is missing, and why it was not taken."""
+    notes = [one.problem for one in there if one.problem]
+    others = [one for one in there if not one.problem and not any(one.means(other) for other in FILES)]
+    for one in others:
+        if is_notebook(one.path):
+            notes += [f"{one.shown} defines no graded function", *read(one.path)[1]]
+    listed = [one.shown for one in others if not is_notebook(one.path)]
+    return notes + [f"for {file} there is {', '.join(listed[:5])}" for _ in listed[:1]]

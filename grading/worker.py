@@ -57,14 +57,14 @@ def leave_after(job, *arguments):
 
 
 def start_file(connection, scratch, user, request):
-    serve_file(socket.socket(fileno=processes.enter(connection, scratch, request["seconds"], user)), **request["load"])
+    folder = Path(scratch, request["load"]["file"]).parent  # the copy of the submission that it may change
+    serve_file(socket.socket(fileno=processes.enter(connection, folder, request["seconds"], user)), **request["load"])
 
 
-def serve_file(connection, folder, file, functions, time_limit):
+def serve_file(connection, root, file, functions, needed, time_limit):
     """Load one file, say how that went, then start a child for one function after another and say how it ended."""
-    module, missing, problem = load(folder, file, time_limit)
-    defined = [function for function in functions if hasattr(module, function)]
-    send(connection, pack({"defined": defined, "missing": missing, "problem": problem}))
+    module, about = load(root, file, needed, time_limit)
+    send(connection, pack({**about, "defined": [function for function in functions if hasattr(module, function)]}))
     child = 0
     while True:
         payload, descriptor = receive_with_descriptor(connection)
