@@ -28,9 +28,7 @@ def parse(arguments):
     parser.add_argument("--list", action="store_true", help="print whose each file of a class is, and grade nothing")
     student = "with a group (?P<student>...): whose a loose file of a class is, by its name"
     parser.add_argument("--student", metavar="REGEX", help=student)
-    parser.add_argument(
-        "--jobs", type=int, default=cores(), metavar="N", help="so many at a time (default %(default)s)"
-    )
+    parser.add_argument("--jobs", type=int, default=cores(), metavar="N", help="so many at a time (default %(default)s)")
     for name, about in OPTIONS.items():
         parser.add_argument(name, **about)
     options = parser.parse_args(arguments)
@@ -79,9 +77,7 @@ def grade_class(options):
             print("\n".join([*lines, assignment]))
             return 0
         print(assignment, flush=True)
-        records = course.Course(students, options.out, options.checks, options.limits, assignment).grade_all(
-            options.jobs
-        )
+        records = course.Course(students, options.out, options.checks, options.limits, assignment).grade_all(options.jobs)
     print(f"{len(records)} submissions: {options.out / 'marks.csv'}, {options.out / 'index.html'}")
     return 0 if all(record["status"] != course.NOT_GRADED for record in records) else 1
 

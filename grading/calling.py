@@ -58,9 +58,7 @@ def respond(function, request, tensors):
     header = {**first, "changed": sorted(changed)}
     if request["gradients"] is None or not first["differentiable"]:
         return header, [torch.stack(values)] if values else []
-    wanted = (
-        list(critic.parameters()) if request["gradients"] == "critic" else [leaves[i] for i in request["gradients"]]
-    )
+    wanted = list(critic.parameters()) if request["gradients"] == "critic" else [leaves[i] for i in request["gradients"]]
     found = torch.autograd.grad(result.sum(), wanted, allow_unused=True)
     header["reached"] = [part is not None for part in found]
     return header, [torch.stack(values), *(part.detach().double() for part in found if part is not None)]

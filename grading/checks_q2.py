@@ -64,9 +64,7 @@ def hellinger_gaussians(ask, rng):
     x, y = normal(rng, size, 2), normal(rng, size, 2) + torch.tensor([distance, 0.0])
     v_x, v_y = (x @ weight + bias).double(), (y @ weight + bias).double()
     tried = f"the best critic of two Gaussians a distance {distance:g} apart, {size:,} points each"
-    compare(
-        tried, ask(x, y, weight, critic=("linear", bias)), hellinger(v_x, v_y), mistakes=hellinger_mistakes(v_x, v_y)
-    )
+    compare(tried, ask(x, y, weight, critic=("linear", bias)), hellinger(v_x, v_y), mistakes=hellinger_mistakes(v_x, v_y))
 
 
 def critic_gradient(ask, rng, form, objective, mistakes):
@@ -120,9 +118,7 @@ def penalty_mistakes(slopes):
 
 def constant_slope(ask, rng, low, high, features=(2,)):
     slope, batch = number(rng, low, high), 8
-    what = (
-        f"{batch} points each" if features == (2,) else f"x and y of shape ({batch}, {', '.join(map(str, features))})"
-    )
+    what = f"{batch} points each" if features == (2,) else f"x and y of shape ({batch}, {', '.join(map(str, features))})"
     mistakes = penalty_mistakes(torch.full((batch,), slope, dtype=torch.float64))
     del mistakes["a penalty on the mean slope"]  # which is each sample's
     if len(features) == 3:

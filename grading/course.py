@@ -19,9 +19,7 @@ NOT_GRADED = "not graded"  # the status where the grading itself failed, so that
 def fingerprint(pieces, limits):
     """What changes when a submission, the limits or the suite do, so that it is graded again."""
     paths = [path for piece in pieces for path in (piece.path, *sorted(piece.path.rglob("*")))]
-    seen = [
-        (str(path), path.lstat().st_size * path.is_file(), path.lstat().st_mtime_ns * path.is_file()) for path in paths
-    ]
+    seen = [(str(path), path.lstat().st_size * path.is_file(), path.lstat().st_mtime_ns * path.is_file()) for path in paths]
     suite = [file.read_text(encoding="utf-8") for file in sorted(Path(__file__).parent.glob("*.py"))]
     return hashlib.sha256(json.dumps([seen, limits, suite]).encode()).hexdigest()
 
@@ -102,9 +100,7 @@ class Course:
         except (GraderError, Exception) as problem:
             status, sentence = NOT_GRADED, f"the grading itself failed: {type(problem).__name__}: {problem}"
         if status:
-            grades = Grades(
-                self.checks, dict.fromkeys((check.name for check in self.checks), sentence), [sentence], 0, status
-            )
+            grades = Grades(self.checks, dict.fromkeys((check.name for check in self.checks), sentence), [sentence], 0, status)
         done = record(name, mark, grades)
         if self.stopped:
             return done
@@ -128,14 +124,10 @@ class Course:
         left = (time.monotonic() - self.began) / done * (count - done)
         time_left = f"about {left / 60:.0f} min left" if left >= 90 else f"about {left:.0f} s left"
         marks = f"{last['total']:>6g} / {last['worth']:g}"
-        print(
-            f"{done:>4} of {count}  {pages.shown(last['name']):<32}{marks}  {last['status']}, {time_left}", flush=True
-        )
+        print(f"{done:>4} of {count}  {pages.shown(last['name']):<32}{marks}  {last['status']}, {time_left}", flush=True)
 
     def write_summary(self):
         done = [self.records[name] for name in self.found if name in self.records]
-        write_whole(
-            self.out / "marks.csv", pages.csv_text(done), encoding="utf-8-sig"
-        )  # Excel takes others for Latin-1
+        write_whole(self.out / "marks.csv", pages.csv_text(done), encoding="utf-8-sig")  # Excel takes others for Latin-1
         links = {name: f"{file_name(name)}.html" for name in self.found}
         write_whole(self.out / "index.html", pages.summary(done, links, self.assignment))

@@ -73,9 +73,7 @@ class Grader:
 
     def grade(self, path, time_limit=TIME_LIMIT, total_limit=TOTAL_LIMIT, checks=CHECKS, seed=None):
         """The Grades of a folder, archive or notebook; SubmissionError where there is nothing to grade."""
-        return Grading(self.worker, time_limit, total_limit, secrets.randbits(32) if seed is None else seed).run(
-            path, checks
-        )
+        return Grading(self.worker, time_limit, total_limit, secrets.randbits(32) if seed is None else seed).run(path, checks)
 
 
 def grade(path, *limits, **options):

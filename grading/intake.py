@@ -52,9 +52,7 @@ def assign(source, scratch, out=None, regex=None):
         left_out += [path.name for path, _ in groups.pop(key)]
     if not groups:
         raise SubmissionError(f"{source} holds no folder, archive or file with code: no submissions")
-    return dict(
-        sorted((name, [piece(*entry) for entry in groups[key]]) for key, name in names(groups).items())
-    ), left_out
+    return dict(sorted((name, [piece(*entry) for entry in groups[key]]) for key, name in names(groups).items())), left_out
 
 
 def is_class(folder):
@@ -83,9 +81,7 @@ def pattern_for(code):
     loose = [path.name for path in code if path.is_file() and not is_archive(path) and not is_notebook(path)]
     patterns = [re.compile(text, re.IGNORECASE) for text in EXPORTS.values()]
     explained = [sum(bool(pattern.search(name)) for name in loose) for pattern in patterns]
-    best = max(
-        range(len(patterns)), key=lambda i: (explained[i], sum(bool(patterns[i].search(name)) for name in names))
-    )
+    best = max(range(len(patterns)), key=lambda i: (explained[i], sum(bool(patterns[i].search(name)) for name in names)))
     if explained[best] == len(loose):
         return patterns[best]
     unknown = ", ".join(name for name in loose if not patterns[best].search(name))
@@ -125,6 +121,4 @@ def piece(path, found):
 def in_a_line(students, left_out):
     """The assignment as a grading begins with it."""
     line = f"{len(students)} student{'s' * (len(students) != 1)}"
-    return line + (
-        f", {len(left_out)} file{'s' * (len(left_out) != 1)} left out: {', '.join(left_out)}" if left_out else ""
-    )
+    return line + (f", {len(left_out)} file{'s' * (len(left_out) != 1)} left out: {', '.join(left_out)}" if left_out else "")

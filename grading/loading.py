@@ -96,9 +96,7 @@ def load(root, file, needed, time_limit):
     needed: the lines of the statements that are still run once one has stopped; -1 first where no others are to run at all.
     """
     path = Path(root, file)
-    module = types.ModuleType(
-        "_submission_" + path.stem
-    )  # private: not __main__, and no other module of the submission
+    module = types.ModuleType("_submission_" + path.stem)  # private: not __main__, and no other module of the submission
     module.__file__ = str(path)
     module.get_ipython = MagicMock()  # in what was a notebook, magics are calls of it
     folders = [folder for folder in path.parents if folder.is_relative_to(root)]  # its own first

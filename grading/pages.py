@@ -76,9 +76,7 @@ def summary(records, links, assignment=""):
     lines += ["</table>", "<h2>Submissions</h2>", "<table><tr><th>submission<th>status<th>marks"]
     for record in records:
         name, link = escape(shown(record["name"])), escape(links[record["name"]])
-        lines.append(
-            f'<tr><td><a href="{link}">{name}</a><td>{escape(record["status"])}<td class="n">{record["total"]:g}'
-        )
+        lines.append(f'<tr><td><a href="{link}">{name}</a><td>{escape(record["status"])}<td class="n">{record["total"]:g}')
     return "\n".join([*lines, "</table>"])
 
 

@@ -72,9 +72,7 @@ def needed(body):
         before = dict(last)
         for statement, bound, used in found:
             line, wanted = statement.lineno, bound & last.keys()
-            if any(
-                isinstance(statement, DEFINITIONS) or line < last[name] or first[name] >= last[name] for name in wanted
-            ):
+            if any(isinstance(statement, DEFINITIONS) or line < last[name] or first[name] >= last[name] for name in wanted):
                 kept.add(statement)
                 last |= {name: max(line, last.get(name, 0)) for name in used}
     return [statement for statement in body if statement in kept]
@@ -98,9 +96,7 @@ def names_in(statement):
         used |= {symbol.get_name() for symbol in inner.get_symbols() if symbol.is_global()}
     if isinstance(statement, ast.ImportFrom) and (statement.names[0].name == "*" or statement.module == "__future__"):
         bound.add("*")
-    for node in (
-        () if isinstance(statement, DEFINITIONS) else ast.walk(statement)
-    ):  # x[0] = 1 binds nothing and changes x
+    for node in () if isinstance(statement, DEFINITIONS) else ast.walk(statement):  # x[0] = 1 binds nothing and changes x
         if isinstance(node, (ast.Assign, ast.AugAssign)):
             parts = ast.walk(ast.Tuple(getattr(node, "targets", None) or [node.target]))
             bound |= {part.id for part in parts if isinstance(part, ast.Name)}
@@ -138,11 +134,7 @@ def as_python(text):
             line = lines[first].strip() if 0 <= first < len(lines) else ""
             if len(left_out) == 100 or line in ("", "pass"):
                 return "", [(1, "", text.strip()[:80])]
-            later = (
-                " (it looks like the syntax of a later version)"
-                if NEWER.match(line) or "f-string" in str(problem)
-                else ""
-            )
+            later = " (it looks like the syntax of a later version)" if NEWER.match(line) or "f-string" in str(problem) else ""
             left_out.append((first + 1, f" {sys.version_info[0]}.{sys.version_info[1]}{later}", line[:80]))
             replace(lines, first)
 
@@ -173,7 +165,5 @@ def cells(path):
         return ["".join(cell.get("source", cell.get("input", ""))) for cell in found]
     except (ValueError, RecursionError, KeyError, TypeError, AttributeError) as problem:
         conflict = b"\n=======" in data and b"\n>>>>>>>" in data
-        what = (
-            "a merge conflict of git, no notebook" if conflict else f"no notebook: {type(problem).__name__}: {problem}"
-        )
+        what = "a merge conflict of git, no notebook" if conflict else f"no notebook: {type(problem).__name__}: {problem}"
         raise Unreadable(f"holds {what}") from None

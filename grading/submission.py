@@ -38,9 +38,7 @@ class Found(NamedTuple):
     """What there is to load for a question's file, or why nothing is."""
 
     path: Path | None = None
-    needed: list | None = (
-        None  # the lines of the statements that its functions need; -1 first where no others are to run
-    )
+    needed: list | None = None  # the lines of the statements that its functions need; -1 first where no others are to run
     problem: str | None = None
     status: str = "graded"
 
@@ -65,12 +63,8 @@ def collect(pieces, target, files=FILES):
     target.mkdir()
     room, notes, origin = Room(), [], {}
     if len(pieces) == 1 and pieces[0].path.is_file() and not CODE.search(pieces[0].path.name):
-        raise SubmissionError(
-            f"{pieces[0].path.name} is neither a folder, nor a .zip, .tar or .tar.gz, nor a .ipynb or .py"
-        )
-    for piece in sorted(
-        pieces, key=lambda piece: piece.order, reverse=True
-    ):  # the latest has the name that it is imported by
+        raise SubmissionError(f"{pieces[0].path.name} is neither a folder, nor a .zip, .tar or .tar.gz, nor a .ipynb or .py")
+    for piece in sorted(pieces, key=lambda piece: piece.order, reverse=True):  # the latest has the name that it is imported by
         name = piece.name if piece.name and not (target / piece.name).exists() else piece.path.name
         whole = len(pieces) == 1 and (piece.path.is_dir() or is_archive(piece.path))
         origin[name] = piece
@@ -139,9 +133,7 @@ def unpack(path, folder, room):
     """Unpack an archive as far as there is room; the members that would leave the folder, which were not."""
     refused = []
     if path.suffix.lower() in (".7z", ".rar"):
-        raise SubmissionError(
-            f"{path.name} cannot be unpacked here, but a .zip, .tar or .tar.gz, not a {path.suffix} file"
-        )
+        raise SubmissionError(f"{path.name} cannot be unpacked here, but a .zip, .tar or .tar.gz, not a {path.suffix} file")
     folder.mkdir(parents=True, exist_ok=True)
     try:
         for member, size, is_link, open_member in members(path):
@@ -223,9 +215,7 @@ def candidates(target, origin):
 
 def choose(file, there):
     """What was Found for a question, and notes on what was taken for it; two that rank alike and differ are ambiguous."""
-    meant = sorted(
-        (one for one in there if one.means(file) and not one.problem), key=lambda one: one.rank(file), reverse=True
-    )
+    meant = sorted((one for one in there if one.means(file) and not one.problem), key=lambda one: one.rank(file), reverse=True)
     if not meant:
         return Found(problem=f"{file} is not there", status="no such file"), what_is_there(file, there)
     best = meant[0]

@@ -73,9 +73,7 @@ def test_class_is_graded_whatever_a_submission_does(grader, handed_in, tmp_path,
     summary = (out / "index.html").read_text()
     assert "the mean over the pixels instead of the sum" in summary and "6 submissions" in summary
     assert "=submission é &lt;b&gt;" in summary and "submission é <b>" not in summary
-    (handed_in / "assignment_7_export" / "submission_2" / "q1_solution.py").write_text(
-        (RIGHT / "q1_solution.py").read_text()
-    )
+    (handed_in / "assignment_7_export" / "submission_2" / "q1_solution.py").write_text((RIGHT / "q1_solution.py").read_text())
     monkeypatch.setattr(course.Course, "grader", lambda self: grader)
     assert main(command) == 0
     assert "5 of 6 have been graded before" in capsys.readouterr().out
@@ -101,9 +99,7 @@ def test_names_are_shown_whole_and_can_be_read_back():
 
 
 def students(folder):
-    return {
-        path.name: [Piece(path)] for path in sorted((folder / "assignment_7_export").iterdir()) if path.suffix != ".yml"
-    }
+    return {path.name: [Piece(path)] for path in sorted((folder / "assignment_7_export").iterdir()) if path.suffix != ".yml"}
 
 
 def test_changed_suite_or_limits_grade_again(tmp_path, monkeypatch):
@@ -129,9 +125,7 @@ def test_interruption_keeps_what_is_done(grader, handed_in, tmp_path, monkeypatc
     done = len(read_csv(tmp_path / "marks"))
     assert 1 <= done < len(found)
     assert sum(course.Course(found, tmp_path / "marks", ONE, limits).already_graded(name) for name in found) >= done
-    assert not any(
-        course.Course(found, tmp_path / "marks", ONE, {"time_limit": 9}).already_graded(name) for name in found
-    )
+    assert not any(course.Course(found, tmp_path / "marks", ONE, {"time_limit": 9}).already_graded(name) for name in found)
 
 
 def test_mistakes_are_counted_by_what_they_look_like():

@@ -215,9 +215,7 @@ def test_noise_costs_nothing(submit):
 
 def test_processes_and_files_of_a_check_are_gone_after_it(submit, grader):
     body = "import os, time; os.fork(); os.setsid(); os.fork(); open('left', 'w'); time.sleep(600)"
-    grades = submit(
-        time_limit=0.5, checks=of("vf_wasserstein_distance"), **with_function("vf_wasserstein_distance", body)
-    )
+    grades = submit(time_limit=0.5, checks=of("vf_wasserstein_distance"), **with_function("vf_wasserstein_distance", body))
     assert costs(grades) == {"vf_wasserstein_distance": 2}
     assert children(grader.worker.process.pid) == []
     assert not Path("left").exists()
@@ -249,15 +247,11 @@ class Net(q2_model.Critic):
 
 
 def test_modules_that_are_missing_get_stand_ins(submit):
-    grades = submit(
-        q2_solution=HANDOUT + RIGHT["q2_solution.py"] + "\ndef lp_reg(x, y, critic):\n    return plt.mean(x)\n"
-    )
+    grades = submit(q2_solution=HANDOUT + RIGHT["q2_solution.py"] + "\ndef lp_reg(x, y, critic):\n    return plt.mean(x)\n")
     assert costs(grades) == {"lp_reg": 2}
     assert "returned an object of type Nothing" in grades.lost["Q2.4 lp_reg: one number"]
     missing = ["q2_sampler", "q2_model", "q2_samplers", "model", "torchvision", "matplotlib_of_tomorrow"]
-    assert grades.notes == [
-        f"q2_solution.py imports {name}, which is not installed and not in the folder" for name in missing
-    ]
+    assert grades.notes == [f"q2_solution.py imports {name}, which is not installed and not in the folder" for name in missing]
 
 
 def test_the_submissions_own_modules_come_first(submit, tmp_path):
@@ -283,9 +277,7 @@ STOPS = {
 @pytest.mark.parametrize("stop", STOPS)
 def test_file_that_stops_is_graded_on_its_functions_and_what_they_use(submit, stop):
     head, middle, tail = RIGHT["q2_solution.py"].partition("def lp_reg")
-    text = (
-        head + f"{stop}\nONE = 1\nraise ValueError('an experiment')\n\n\n" + (middle + tail).replace("- 1)", "- ONE)")
-    )
+    text = head + f"{stop}\nONE = 1\nraise ValueError('an experiment')\n\n\n" + (middle + tail).replace("- 1)", "- ONE)")
     grades = submit(time_limit=0.5, checks=of("lp_reg", "vf_wasserstein_distance"), q2_solution=text)
     if "later" not in stop or sys.version_info < (3, 12):
         assert any(STOPS[stop] in note for note in grades.notes), grades.notes
@@ -325,9 +317,7 @@ def test_missing_decorators_compilers_and_devices_cost_nothing(submit):
 
 def test_a_file_that_was_handed_in_is_found_and_may_be_changed(submit, tmp_path):
     (tmp_path / "k.txt").write_text("3")
-    text = (
-        "K = open('k.txt').read(); open('k.txt', 'w').write('4'); open('new', 'w').close()\n" + RIGHT["q1_solution.py"]
-    )
+    text = "K = open('k.txt').read(); open('k.txt', 'w').write('4'); open('new', 'w').close()\n" + RIGHT["q1_solution.py"]
     grades = submit(q1_solution=text, checks=of("log_mean_exp"))
     assert (costs(grades), grades.notes, (tmp_path / "k.txt").read_text()) == ({}, [], "3")
 
@@ -380,9 +370,7 @@ def test_questions_are_chosen_by_number():
 
 
 def test_submission_of_a_year_without_hellinger_and_with_other_names_of_arguments(submit):
-    text = re.sub(r"\bx\b", "p", re.sub(r"\by\b", "q", RIGHT["q2_solution.py"])).replace(
-        "vf_squared_hellinger", "unused"
-    )
+    text = re.sub(r"\bx\b", "p", re.sub(r"\by\b", "q", RIGHT["q2_solution.py"])).replace("vf_squared_hellinger", "unused")
     grades = submit(q2_solution=text, checks=chosen("2.4"))
     assert (grades.total(), grades.worth()) == (4, 4)
 
@@ -398,9 +386,7 @@ def test_all_functions_looping_ends_soon_and_leaves_other_files_their_time(submi
 
 
 def test_limit_on_the_whole(submit):
-    text = "import time\n" + RIGHT["q1_solution.py"].replace(
-        "    top = y.max(1", "    time.sleep(1.0)\n    top = y.max(1"
-    )
+    text = "import time\n" + RIGHT["q1_solution.py"].replace("    top = y.max(1", "    time.sleep(1.0)\n    top = y.max(1")
     grades = submit(total_limit=0.8, q1_solution=text, checks=of("log_mean_exp"))
     assert costs(grades) == {"log_mean_exp": 4}
     assert grades.seconds < 5
@@ -408,9 +394,7 @@ def test_limit_on_the_whole(submit):
 
 
 def test_argument_changed_in_place_is_a_note(submit):
-    text = RIGHT["q1_solution.py"].replace(
-        "    top = y.max(1", "    y -= 0\n    y += 1; y -= 1 - 1e-5\n    top = y.max(1"
-    )
+    text = RIGHT["q1_solution.py"].replace("    top = y.max(1", "    y -= 0\n    y += 1; y -= 1 - 1e-5\n    top = y.max(1")
     grades = submit(q1_solution=text, checks=of("log_mean_exp"))
     assert grades.notes == ["log_mean_exp changes its argument number 1 in place"]
 

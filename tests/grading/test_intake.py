@@ -172,9 +172,7 @@ SUBMISSIONS = {
     "a browser's copy": {"q1_solution (1).py": TRIPLE},
     "a text file": {"Q1_Solution.py.txt": TRIPLE},
     "another name": {"vae.py": TRIPLE, "main.py": "from vae import log_mean_exp"},
-    "a notebook of old": {
-        "a.ipynb": json.dumps({"worksheets": [{"cells": [{"cell_type": "code", "input": [TRIPLE]}]}]})
-    },
+    "a notebook of old": {"a.ipynb": json.dumps({"worksheets": [{"cells": [{"cell_type": "code", "input": [TRIPLE]}]}]})},
     "a notebook that imports": {"a.ipynb": notebook("from q1_solution import log_mean_exp"), "q1_solution.py": TRIPLE},
     "its own modules": {"hw/k.py": "K = 3", "hw/src/q1_solution.py": "from k import K\n" + USES_K},
 }
