@@ -1,5 +1,5 @@
 # Two commands for everything: `make report` answers the questions, `make test` runs the tests. Both set up .venv first.
-# `make autograder.zip` packs the graded suite for Gradescope.
+# `make autograder.zip` packs grading/ for Gradescope.
 
 PYTHON ?= python3
 DATA_DIR ?= data
@@ -23,7 +23,9 @@ notebook: .venv/ready  # after a change to a module that vae.ipynb carries a cop
 	@$(BIN)/python -m tests.q1.refresh_notebook
 
 autograder.zip:
-	@$(PYTHON) -m tests.graded.gradescope.pack $@
+	@rm -f $@
+	@$(PYTHON) -m zipfile -c $@ grading/gradescope/setup.sh grading/gradescope/run_autograder grading/
+	@echo "$@: upload it as the autograder of a programming assignment"
 
 .venv/ready: requirements.txt requirements-dev.txt requirements-offline.txt constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit("error: Python %d.%d is too old, 3.10 is the least; make PYTHON=..." % sys.version_info[:2] if sys.version_info < (3, 10) else 0)'

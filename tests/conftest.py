@@ -1,7 +1,6 @@
-"""A small data set in the published form, the commands run on it, and a grader.
+"""A small data set in the published form, and the commands run on it.
 
-What takes seconds to import is imported where it is used: `pytest tests/graded` and the process that only hands out
-tests to others do without.
+What takes seconds to import is imported where it is used: the process that only hands out tests to others does without.
 """
 
 import gzip
@@ -44,15 +43,6 @@ def figures_not_drawn(request, monkeypatch):
 @pytest.fixture
 def figures_drawn():
     """In this test figures are drawn."""
-
-
-@pytest.fixture(scope="session")
-def grader():
-    """One worker for all gradings in this process: starting one takes as long as importing PyTorch."""
-    from graded import grading
-
-    with grading.Grader() as grader:
-        yield grader
 
 
 SIZES = {"train": 300, "valid": 100, "test": 60}

@@ -6,12 +6,12 @@ import sys
 from dataclasses import replace
 
 import pytest
-from conftest import PROJECT
 
 from benchmarks import __main__ as benchmarks
 from benchmarks import divergences
 from benchmarks.comparison import Comparison, duration
 from experiments.divergences.train import PRESETS
+from tests.conftest import PROJECT
 
 
 def test_a_row_gives_medians_and_the_median_of_the_ratios():

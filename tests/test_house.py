@@ -10,7 +10,6 @@ import subprocess
 import sys
 
 import pytest
-from conftest import MAIN, PROJECT
 
 from experiments.divergences.train import PRESETS as DIVERGENCES
 from experiments.harness.options import Options, parse
@@ -18,6 +17,7 @@ from experiments.vae.train import PRESETS as VAES
 from experiments.wgan.classifier import ClassifierOptions
 from experiments.wgan.options import PRESETS as WGANS
 from report import __main__ as report
+from tests.conftest import MAIN, PROJECT
 
 PATHS = {
     ".".join(path.relative_to(PROJECT).with_suffix("").parts).removesuffix(".__init__"): path

@@ -1,1 +1,1 @@
-"""The graded suite: marks for anybody's q1_solution.py and q2_solution.py, with reasons. README.md shows how to run it."""
+"""`pytest tests/graded --submission DIR`: the marks of grading/ with each check as a test."""

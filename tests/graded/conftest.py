@@ -1,60 +1,61 @@
-"""One grading a session, and the table at the end."""
+"""The door to grading/: its options, one grading a session, and the table at the end."""
 
+import os
 from pathlib import Path
 
 import pytest
 
-from . import options
-from .checks import CHECKS, chosen
-from .grading import grade
-from .report import table, write_gradescope, write_results
-from .sessions import GraderError
-from .submission import SubmissionError
+from grading.checks import CHECKS, chosen
+from grading.grading import grade
+from grading.options import OPTIONS, limits_of
+from grading.report import table, write_gradescope, write_results
+from grading.sessions import NO_FORK, GraderError
+from grading.submission import SubmissionError
 
-PROJECT = Path(__file__).parent.parent.parent
+HERE = Path(__file__).parent
 GRADES, LIMITS = pytest.StashKey(), pytest.StashKey()
+
+
+def pytest_addoption(parser, pluginmanager):
+    group = parser.getgroup("grading")
+    group.addoption("--submission", metavar="PATH", help="grade that folder, archive or .ipynb, not this project")
+    for name, about in OPTIONS.items():
+        group.addoption(name, **about)
+    # pytest takes what follows --submission for tests until it knows the option: a conftest.py there stays unread
+    pluginmanager._noconftest = True
 
 
 def in_folder_of_call(config, name):
     """The path given for an option, or None; pytest itself may have changed the folder since."""
     value = config.getoption(name)
-    return None if value is None else config.invocation_params.dir / value
+    return None if value is None else config.invocation_params.dir / Path(value).expanduser()
 
 
 def pytest_configure(config):
-    if not config.pluginmanager.hasplugin(f"tests.{options.__name__}"):
-        raise pytest.UsageError(f"put {Path(__file__).parent} first: pytest has read the settings of another folder")
     submission, results = in_folder_of_call(config, "--submission"), in_folder_of_call(config, "--gradescope")
     if submission and not submission.exists():
         raise pytest.UsageError(f"--submission: there is no {submission}")
     try:
         chosen(config.option.questions)
-        config.stash[LIMITS] = options.limits_of(config.option, results)
+        config.stash[LIMITS] = limits_of(config.option, results)
     except ValueError as problem:
         raise pytest.UsageError(str(problem)) from None
     if submission:  # the table says it all
         config.option.tbstyle, config.option.reportchars = "no", "N"
 
 
-@pytest.fixture(autouse=True)
-def few_images():
-    """Nor is anything measured or drawn here: without the fixtures of tests/conftest.py it starts in half the time."""
-
-
-@pytest.fixture(autouse=True)
-def save_figure():
-    """See few_images."""
-
-
 @pytest.fixture(scope="session")
 def grades(request):
-    config, items = request.config, request.session.items
-    asked = {item.callspec.params["check"] for item in items if item.path.parent == Path(__file__).parent}
-    wanted = {check.function for check in asked}
-    checks = [check for check in CHECKS if check in asked or (check.function in wanted and not check.marks)]
+    if not hasattr(os, "fork"):
+        pytest.skip(NO_FORK)
+    config = request.config
+    tested = {item.callspec.params["check"] for item in request.session.items if item.path.parent == HERE}
+    functions = {check.function for check in tested}
+    checks = [check for check in CHECKS if check in tested or (check.function in functions and not check.marks)]
     results = in_folder_of_call(config, "--gradescope")
+    submission = in_folder_of_call(config, "--submission") or HERE.parent.parent
     try:
-        result = grade(in_folder_of_call(config, "--submission") or PROJECT, checks=checks, **config.stash[LIMITS])
+        result = grade(submission, checks=checks, **config.stash[LIMITS])
     except (GraderError, SubmissionError) as problem:
         if results:
             write_results(results, 0, [str(problem)])
@@ -68,8 +69,7 @@ def grades(request):
 def pytest_collection_modifyitems(config, items):
     """Leave out the questions that are not to be graded."""
     checks = {check.name for check in chosen(config.getoption("--questions"))}
-    here = Path(__file__).parent
-    items[:] = [item for item in items if item.path.parent != here or item.callspec.params["check"].name in checks]
+    items[:] = [item for item in items if item.path.parent != HERE or item.callspec.params["check"].name in checks]
 
 
 def pytest_terminal_summary(terminalreporter, config):

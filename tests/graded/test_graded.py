@@ -2,7 +2,7 @@
 
 import pytest
 
-from .checks import CHECKS
+from grading.checks import CHECKS
 
 
 @pytest.mark.parametrize("check", [check for check in CHECKS if check.marks], ids=lambda check: check.name)

@@ -8,11 +8,11 @@ import subprocess
 import sys
 
 import pytest
-from conftest import PROJECT
 
 import model
 import q1_samplers
 import q1_solution
+from tests.conftest import PROJECT
 
 nbformat = pytest.importorskip("nbformat")  # requirements-dev.txt
 nbclient = pytest.importorskip("nbclient")

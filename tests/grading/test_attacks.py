@@ -9,9 +9,10 @@ import time
 from pathlib import Path
 
 import pytest
-from graded import grading, sessions
-from graded.checks import CHECKS
-from graded.report import table, write_gradescope
+
+from grading import grading, sessions
+from grading.checks import CHECKS
+from grading.report import table, write_gradescope
 
 HERE = Path(__file__).parent
 RIGHT_Q2 = (HERE / "submissions" / "vectorised" / "q2_solution.py").read_text()
@@ -48,7 +49,7 @@ ATTACKS = {
         import sys, torch
         def log_mean_exp(y):
             try:
-                from graded import checks_q1, judge
+                from grading import checks_q1, judge
                 checks_q1.compare = judge.compare = lambda *a, **k: None
             except ImportError:
                 pass
@@ -341,7 +342,7 @@ def test_run_by_root_it_becomes_a_user_who_can_change_nothing(grader, tmp_path):
     (tmp_path / "said").touch(mode=0o666)
     (tmp_path / "said").chmod(0o666)
     open_to_all(tmp_path)
-    judge = str(HERE.parent / "graded" / "judge.py")
+    judge = sessions.__file__.replace("sessions", "judge")
     text = f"""
     import os
     tried = [os.geteuid(), os.access({judge!r}, os.W_OK), os.access(f"/proc/{{os.getppid()}}/mem", os.R_OK)]

@@ -44,7 +44,12 @@ MISTAKES = {
     ],
     NORMAL: [
         ("a missing 2 pi", "math.log(2 * math.pi) + logvar", "logvar", 3),
-        ("a missing 2 pi for all dimensions but one", "(math.log(2 * math.pi)", "(math.log(2 * math.pi) / mu.size(1)", 3),
+        (
+            "a missing 2 pi for all dimensions but one",
+            "(math.log(2 * math.pi)",
+            "(math.log(2 * math.pi) / mu.size(1)",
+            3,
+        ),
         ("(deviation for variance)", "/ logvar.exp()).sum(1)", "/ (logvar / 2).exp()).sum(1)", 2),
         ("a log-variance read as the variance", NORMAL_SUM, "logvar.log() + (z - mu) ** 2 / logvar).sum(1)", 3),
         ("the mean over the dimensions instead of the sum", "/ logvar.exp()).sum(1)", "/ logvar.exp()).mean(1)", 3),
@@ -59,7 +64,12 @@ MISTAKES = {
     ],
     KL: [
         ("KL reversed, p and q exchanged", KL_LINE, SWAP + KL_LINE, 2),
-        ("the mean over the dimensions instead of the sum", "logvar_p.exp() - 1).sum(1)", "logvar_p.exp() - 1).mean(1)", 3),
+        (
+            "the mean over the dimensions instead of the sum",
+            "logvar_p.exp() - 1).sum(1)",
+            "logvar_p.exp() - 1).mean(1)",
+            3,
+        ),
         ("a missing factor 1/2", "return 0.5 * (logvar_p", "return (logvar_p", 3),
         ("a missing -1", "logvar_p.exp() - 1).sum(1)", "logvar_p.exp()).sum(1)", 2),
     ],
@@ -80,7 +90,12 @@ MISTAKES = {
         ("a sigmoid in front", V, "critic(x).sigmoid(), critic(y).sigmoid()", 3),
         ("x and y exchanged", V, "critic(y), critic(x)", 3),
         ("a detach or item", V, "critic(x).detach(), critic(y).detach()", 1),
-        ("a missing output activation 1 - exp(-v)", HELLINGER_LINE, "return real.mean() - (fake / (1 - fake)).mean()", 3),
+        (
+            "a missing output activation 1 - exp(-v)",
+            HELLINGER_LINE,
+            "return real.mean() - (fake / (1 - fake)).mean()",
+            3,
+        ),
         ("(one number for each sample)", HELLINGER_LINE, "return 1 - torch.exp(-real) - t / (1 - t)", 4),
     ],
     WASSERSTEIN: [

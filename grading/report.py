@@ -58,7 +58,11 @@ def write_gradescope(path, grades):
     for question, function, _, _, rows in by_function(rows_of(grades)):
         notes += [f"{function}: {sentence}" for cost, _, sentence in reasons(rows) if cost == "remark"]
         for row in (row for row in rows if row.worth):
-            about = {"name": f"{question} {function}: {row.title}", "output": row.sentence or "right", "visibility": "visible"}
+            about = {
+                "name": f"{question} {function}: {row.title}",
+                "output": row.sentence or "right",
+                "visibility": "visible",
+            }
             tests.append({**about, "score": row.marks, "max_score": row.worth})
     write_results(path, grades.total(), notes, grades.seconds, tests)
 
@@ -69,12 +73,12 @@ def write_results(path, score, notes, seconds=0.0, tests=()):
     write_whole(path, json.dumps({**results, "tests": list(tests)}, indent=2))
 
 
-def write_whole(path, text):
+def write_whole(path, text, encoding="utf-8"):
     """Write a file and rename it, so that no half of it is ever there."""
     path = Path(path)
     descriptor, partial = tempfile.mkstemp(dir=path.parent, prefix=".")
     try:
-        with os.fdopen(descriptor, "w", encoding="utf-8", errors="backslashreplace") as file:
+        with os.fdopen(descriptor, "w", encoding=encoding, errors="backslashreplace") as file:
             file.write(text)
         os.chmod(partial, 0o644)
         if path.is_dir() and not path.is_symlink():

@@ -1,9 +1,9 @@
 """Grade a submission: draw inputs, have a worker call the functions, and judge what comes back."""
 
-import contextlib
 import os
 import secrets
 import time
+from pathlib import Path
 from typing import NamedTuple
 
 import torch
@@ -11,12 +11,15 @@ import torch
 from .checks import CHECKS, FILES
 from .judge import Lost, raised
 from .processes import DUMPABLE, prctl
-from .sessions import OneByOne, TooSlow, Worker
-from .submission import collect
+from .sessions import NO_FORK, GraderError, TooSlow, Worker
+from .submission import Piece, collect
 
 MISSING = "the function is missing"
 TIME_LIMIT, TOTAL_LIMIT = 10.0, 120.0  # seconds for a call, and for all of a submission
-IMPATIENT = 0.2  # of the limit is what a function has left for each further call, once it has used up a whole one
+AFTER_TIMEOUT = 0.2  # of the limit is what later calls of a function get, once a call has timed out
+
+
+ONLY_NEEDED = "from there on, only the graded functions and what they use were run"
 
 
 class NotThere(Exception):
@@ -49,7 +52,7 @@ def inputs(check, seed):
 
 
 def request(check, seed, critic=None, calls=1, gradients=None, **options):
-    """What calling.py is asked; the seed of the function's own random numbers is another one than that of the inputs."""
+    """What the worker gets with the inputs of a call; its random numbers have a seed of their own."""
     seed = (7919 * seed + CHECKS.index(check) + 1) % 2**32
     return {"critic": critic, "calls": calls, "gradients": gradients, "options": options, "seed": seed}
 
@@ -58,7 +61,9 @@ class Grader:
     """A worker process that grades one submission after another."""
 
     def __enter__(self):
-        self.worker = Worker() if hasattr(os, "fork") else OneByOne()
+        if not hasattr(os, "fork"):
+            raise GraderError(NO_FORK)
+        self.worker = Worker()
         prctl(DUMPABLE, 0)  # what is right stands in this process's memory
         return self
 
@@ -68,7 +73,9 @@ class Grader:
 
     def grade(self, path, time_limit=TIME_LIMIT, total_limit=TOTAL_LIMIT, checks=CHECKS, seed=None):
         """The Grades of a folder, archive or notebook; SubmissionError where there is nothing to grade."""
-        return Grading(self.worker, time_limit, total_limit, secrets.randbits(32) if seed is None else seed).run(path, checks)
+        return Grading(self.worker, time_limit, total_limit, secrets.randbits(32) if seed is None else seed).run(
+            path, checks
+        )
 
 
 def grade(path, *limits, **options):
@@ -83,10 +90,11 @@ class Grading:
     def __init__(self, worker, time_limit, total_limit, seed):
         self.worker, self.time_limit, self.total_limit, self.seed = worker, time_limit, total_limit, seed
         self.began, self.lost, self.notes, self.slow = time.monotonic(), {}, [], set()
-        self.status, self.file, self.unusable = "graded", None, None
+        self.status, self.file, self.found, self.unusable = "graded", None, {}, None
 
     def run(self, path, checks):
-        self.notes += collect(path, self.worker.files, sorted({check.file for check in checks}))
+        pieces = path if isinstance(path, list) else [Piece(Path(path))]
+        self.found, self.notes = collect(pieces, self.worker.files, sorted({check.file for check in checks}))
         if self.worker.process is None:
             self.worker.start()
         try:
@@ -99,17 +107,22 @@ class Grading:
     def left(self):
         return self.began + self.total_limit - time.monotonic()
 
+    def be(self, status):
+        """Of several statuses the one that needs somebody to look at it stays."""
+        self.status = status if self.status != "ambiguous" else self.status
+
     def note(self, sentence):
         if sentence not in self.notes:
             self.notes.append(sentence)
 
     def grade_file(self, file, checks):
         self.file = None
-        there = (self.worker.files / file).is_file()
-        if checks and not there:
-            self.note(f"{file} is not there")
-            self.status = "no such file"
-        self.unusable = None if there else f"{file} is not there"
+        if not checks:
+            return
+        self.unusable = self.found[file].problem
+        if self.unusable:
+            self.note(self.unusable)
+            self.be(self.found[file].status)
         for check in checks:
             try:
                 self.lost[check.name] = None
@@ -118,22 +131,22 @@ class Grading:
                 self.lost[check.name] = str(reason)
                 if isinstance(reason, TooSlow):
                     self.slow.add(check.function)
-                    self.status = "timed out"
+                    self.be("timed out")
         if self.file:
             self.file.close()
 
     def asker(self, check, file):
         """What calls the submission's function for that check: `ask(x, y, ..., num_samples=5)` gives an Answer or is Lost."""
 
-        def ask(*tensors, **asked):
+        def ask(*tensors, **options):
             self.load(file)
             if check.function not in self.file.defined:
                 raise NotThere(MISSING)
             if self.left() <= 0:
                 raise TooSlow(f"not tried: a whole grading may take {self.total_limit:g} seconds")
-            seconds = self.time_limit * (IMPATIENT if check.function in self.slow else 1)
+            seconds = self.time_limit * (AFTER_TIMEOUT if check.function in self.slow else 1)
             seconds = round(min(seconds, max(self.left(), 0.1)), 2)
-            answer = self.file.ask(check.function, request(check, self.seed, **asked), list(tensors), seconds)
+            answer = self.file.ask(check.function, request(check, self.seed, **options), list(tensors), seconds)
             for number in answer.changed:
                 self.note(f"{check.function} changes its argument number {number + 1} in place")
             return answer
@@ -146,18 +159,31 @@ class Grading:
             raise NotThere(self.unusable)
         if self.file and self.file.alive():
             return
-        functions = sorted({check.function for check in CHECKS if check.file == file})
-        with contextlib.suppress(TooSlow):
-            self.file = self.worker.load(file, functions, min(self.time_limit, max(self.left(), 1)), self.total_limit)
-        for name in self.file.missing:
-            self.note(f"{file} imports {name}, which is not installed and not in the folder")
-        if self.file.problem:
-            name, message = self.file.problem
-            slow = f"was stopped after {self.time_limit:g} seconds of importing"
-            what = slow if name == "TooLong" else f"{raised(name, message)} while it was imported"
-            self.note(f"{file} {what}: graded as far as it got")
-            self.status = "does not import"
+        found = self.found[file]
+        self.file = self.load_file(file, found.path, found.needed)
+        if self.file.ended and found.needed[:1] != [-1]:
+            self.note(f"{file} {self.file.ended}: {ONLY_NEEDED}")
+            self.found[file] = found = found._replace(needed=[-1, *found.needed])
+            self.file = self.load_file(file, found.path, found.needed)
+        if self.file.stopped and not self.file.defined:
+            self.be("does not import")
         if self.file.ended:
             self.note(f"{file} {self.file.ended}")
-            self.unusable, self.status = f"{file} could not be loaded", "does not import"
+            self.unusable = f"{file} could not be loaded"
+            self.be("does not import")
             raise NotThere(self.unusable)
+
+    def load_file(self, file, path, needed):
+        """Load it once, and note what is to be said of it."""
+        functions = sorted({check.function for check in CHECKS if check.file == file})
+        seconds = min(self.time_limit, max(self.left(), 1))
+        loaded = self.worker.load(path, functions, needed, seconds, self.total_limit)
+        for name in loaded.missing:
+            self.note(f"{file} imports {name}, which is not installed and not in the folder")
+        if loaded.compiled:
+            self.note("torch.compile is off while grading")
+        for line, name, message in loaded.stopped:
+            slow = f"was stopped after {self.time_limit:g} seconds of importing"
+            what = slow if name == "TooLong" else raised(name, message)
+            self.note(f"{file}, line {line}, {what}: {ONLY_NEEDED}")
+        return loaded

@@ -113,7 +113,11 @@ def one(rng, batch, size):
 
 
 SHAPE, LAYOUT = "one number per row", "images"
-BERNOULLI, NORMAL, MEAN = ("Q1.1", "log_likelihood_bernoulli"), ("Q1.2", "log_likelihood_normal"), ("Q1.3", "log_mean_exp")
+BERNOULLI, NORMAL, MEAN = (
+    ("Q1.1", "log_likelihood_bernoulli"),
+    ("Q1.2", "log_likelihood_normal"),
+    ("Q1.3", "log_mean_exp"),
+)
 CHECKS = [
     Check(*BERNOULLI, "values", 1, partial(bernoulli_compare, tried="a batch of 5 rows of 7", batch=5, size=7)),
     Check(*BERNOULLI, "784 pixels", 1, partial(bernoulli_compare, tried="3 images of 784 pixels", batch=3, size=784)),
@@ -121,8 +125,18 @@ CHECKS = [
     Check(*BERNOULLI, SHAPE, 1, partial(one_number_per_row, draw=bernoulli_inputs)),
     Check(*BERNOULLI, LAYOUT, 0, partial(accepts_images, names=["mu", "target"], draw=bernoulli_inputs, size=784)),
     Check(*NORMAL, "unit variances", 1, partial(normal_compare, tried="5 rows of 7, all variances 1", size=7, width=0)),
-    Check(*NORMAL, "all variances", 1, partial(normal_compare, tried="5 rows of 7, variances of all sizes", size=7, width=1)),
-    Check(*NORMAL, "100 dimensions", 1, partial(normal_compare, tried="5 rows of 100, variances up to 50", size=100, width=2)),
+    Check(
+        *NORMAL,
+        "all variances",
+        1,
+        partial(normal_compare, tried="5 rows of 7, variances of all sizes", size=7, width=1),
+    ),
+    Check(
+        *NORMAL,
+        "100 dimensions",
+        1,
+        partial(normal_compare, tried="5 rows of 100, variances up to 50", size=100, width=2),
+    ),
     Check(*NORMAL, SHAPE, 1, partial(one_number_per_row, draw=three)),
     Check(*NORMAL, LAYOUT, 0, partial(accepts_images, names=["mu", "logvar", "z"], draw=three)),
     Check(*MEAN, "values", 1, partial(log_mean_exp_compare, level=(-1, 1), others=[0.0, 1.0, -1.0])),

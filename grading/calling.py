@@ -2,6 +2,7 @@
 
 import contextlib
 import random
+import warnings
 
 import numpy as np
 import torch
@@ -31,6 +32,9 @@ def start_afresh(seed):
     torch.manual_seed(seed)
     torch.set_default_dtype(torch.float32)
     torch.set_grad_enabled(True)
+    torch.set_float32_matmul_precision("highest")
+    torch.autograd.set_detect_anomaly(False)
+    warnings.resetwarnings()
 
 
 def respond(function, request, tensors):
@@ -54,7 +58,9 @@ def respond(function, request, tensors):
     header = {**first, "changed": sorted(changed)}
     if request["gradients"] is None or not first["differentiable"]:
         return header, [torch.stack(values)] if values else []
-    wanted = list(critic.parameters()) if request["gradients"] == "critic" else [leaves[i] for i in request["gradients"]]
+    wanted = (
+        list(critic.parameters()) if request["gradients"] == "critic" else [leaves[i] for i in request["gradients"]]
+    )
     found = torch.autograd.grad(result.sum(), wanted, allow_unused=True)
     header["reached"] = [part is not None for part in found]
     return header, [torch.stack(values), *(part.detach().double() for part in found if part is not None)]

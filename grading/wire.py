@@ -19,7 +19,11 @@ def pack(header, tensors=()):
     """The payload of a header, a dictionary of plain values, and float32 or float64 tensors."""
     kinds = [[str(tensor.dtype).removeprefix("torch."), list(tensor.shape)] for tensor in tensors]
     head = json.dumps({"header": header, "tensors": kinds}).encode()
-    return struct.pack("<I", len(head)) + head + b"".join(tensor.detach().contiguous().numpy().tobytes() for tensor in tensors)
+    return (
+        struct.pack("<I", len(head))
+        + head
+        + b"".join(tensor.detach().contiguous().numpy().tobytes() for tensor in tensors)
+    )
 
 
 def unpack(payload):
@@ -30,7 +34,9 @@ def unpack(payload):
         for name, shape in message["tensors"]:
             dtype, count = DTYPES[name], math.prod(shape)
             part = bytearray(payload[start : start + count * dtype.itemsize])
-            tensors.append(torch.frombuffer(part, dtype=dtype).reshape(shape) if count else torch.empty(shape, dtype=dtype))
+            tensors.append(
+                torch.frombuffer(part, dtype=dtype).reshape(shape) if count else torch.empty(shape, dtype=dtype)
+            )
             start += len(part)
         return dict(message["header"]), tensors
     except (KeyError, TypeError, ValueError, RuntimeError, RecursionError, OverflowError, struct.error) as problem:

@@ -166,4 +166,6 @@ def gradient(tried, answer, like, name, cause="a detach or item"):
 
 def exact_gradient(value, inputs):
     """The same row from a formula of the judge's own."""
-    return torch.cat([part.reshape(-1).double() for part in torch.autograd.grad(value.sum(), inputs, retain_graph=True)])
+    return torch.cat(
+        [part.reshape(-1).double() for part in torch.autograd.grad(value.sum(), inputs, retain_graph=True)]
+    )

@@ -2,7 +2,7 @@
 
 Importing torch takes seconds and forking a process that has it takes milliseconds. So this process imports torch and forks: a
 child for each file, which loads it, and from that one a child for each function, which calls it. The judge talks to each of the
-three on a socket of its own. Where there is no fork, the judge starts one worker for each call.
+three on a socket of its own.
 """
 
 import contextlib
@@ -16,14 +16,14 @@ import torch
 
 HERE = Path(__file__).parent
 sys.path[0] = str(HERE.parent)
-from graded import processes  # noqa: E402
-from graded.calling import answer  # noqa: E402
-from graded.loading import load  # noqa: E402
-from graded.processes import DUMPABLE, SUBREAPER, prctl, user_for_submissions  # noqa: E402
-from graded.wire import pack, receive, receive_with_descriptor, send, unpack  # noqa: E402
+from grading import processes  # noqa: E402
+from grading.calling import answer  # noqa: E402
+from grading.loading import load  # noqa: E402
+from grading.processes import DUMPABLE, SUBREAPER, prctl, user_for_submissions  # noqa: E402
+from grading.wire import pack, receive, receive_with_descriptor, send, unpack  # noqa: E402
 
-del sys.path[0]  # from here on, the names checks, worker and graded are the submission's
-for name in [name for name in sys.modules if name.split(".")[0] == "graded"]:
+del sys.path[0]  # from here on, the names checks, worker and grading are the submission's
+for name in [name for name in sys.modules if name.split(".")[0] == "grading"]:
     del sys.modules[name]
 
 
@@ -57,14 +57,14 @@ def leave_after(job, *arguments):
 
 
 def start_file(connection, scratch, user, request):
-    serve_file(socket.socket(fileno=processes.enter(connection, scratch, request["seconds"], user)), **request["load"])
+    folder = Path(scratch, request["load"]["file"]).parent  # the copy of the submission that it may change
+    serve_file(socket.socket(fileno=processes.enter(connection, folder, request["seconds"], user)), **request["load"])
 
 
-def serve_file(connection, folder, file, functions, time_limit):
+def serve_file(connection, root, file, functions, needed, time_limit):
     """Load one file, say how that went, then start a child for one function after another and say how it ended."""
-    module, missing, problem = load(folder, file, time_limit)
-    defined = [function for function in functions if hasattr(module, function)]
-    send(connection, pack({"defined": defined, "missing": missing, "problem": problem}))
+    module, about = load(root, file, needed, time_limit)
+    send(connection, pack({**about, "defined": [function for function in functions if hasattr(module, function)]}))
     child = 0
     while True:
         payload, descriptor = receive_with_descriptor(connection)
@@ -87,25 +87,9 @@ def serve_function(number, function):
         send(connection, pack(*answer(function, *unpack(receive(connection)))))
 
 
-def once():
-    """One file and at most one call in this very process, which the judge ends if it takes too long."""
-    request, tensors = unpack(sys.stdin.buffer.read())
-    answers = os.dup(1)
-    processes.silence()
-    module, missing, problem = load(**request["load"])
-    header, results = {"defined": [name for name in request["functions"] if hasattr(module, name)]}, []
-    if request["function"] in header["defined"]:
-        header, results = answer(getattr(module, request["function"]), request, tensors)
-    with os.fdopen(answers, "wb") as file:
-        file.write(pack({**header, "missing": missing, "problem_of_file": problem}, results))
-
-
 if __name__ == "__main__":
     torch.set_num_threads(1)
     gc.freeze()  # a collection in a child would copy the memory of all of torch
-    if sys.argv[1] == "once":
-        once()
-    else:
-        prctl(SUBREAPER, 1)
-        prctl(DUMPABLE, 0)  # nobody reads or writes its memory
-        serve(socket.socket(fileno=int(sys.argv[1])), sys.argv[2])
+    prctl(SUBREAPER, 1)
+    prctl(DUMPABLE, 0)  # nobody reads or writes its memory
+    serve(socket.socket(fileno=int(sys.argv[1])), sys.argv[2])

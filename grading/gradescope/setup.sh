@@ -5,5 +5,5 @@ apt-get update
 apt-get install -y python3-venv
 python3 -m venv /opt/graded
 /opt/graded/bin/pip install torch --index-url https://download.pytorch.org/whl/cpu
-/opt/graded/bin/pip install numpy matplotlib ipython  # IPython reads the notebooks
+/opt/graded/bin/pip install numpy matplotlib
 /opt/graded/bin/python -c "import matplotlib.pyplot"  # looks for fonts now rather than in every grading

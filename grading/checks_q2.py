@@ -64,7 +64,9 @@ def hellinger_gaussians(ask, rng):
     x, y = normal(rng, size, 2), normal(rng, size, 2) + torch.tensor([distance, 0.0])
     v_x, v_y = (x @ weight + bias).double(), (y @ weight + bias).double()
     tried = f"the best critic of two Gaussians a distance {distance:g} apart, {size:,} points each"
-    compare(tried, ask(x, y, weight, critic=("linear", bias)), hellinger(v_x, v_y), mistakes=hellinger_mistakes(v_x, v_y))
+    compare(
+        tried, ask(x, y, weight, critic=("linear", bias)), hellinger(v_x, v_y), mistakes=hellinger_mistakes(v_x, v_y)
+    )
 
 
 def critic_gradient(ask, rng, form, objective, mistakes):
@@ -118,7 +120,9 @@ def penalty_mistakes(slopes):
 
 def constant_slope(ask, rng, low, high, features=(2,)):
     slope, batch = number(rng, low, high), 8
-    what = f"{batch} points each" if features == (2,) else f"x and y of shape ({batch}, {', '.join(map(str, features))})"
+    what = (
+        f"{batch} points each" if features == (2,) else f"x and y of shape ({batch}, {', '.join(map(str, features))})"
+    )
     mistakes = penalty_mistakes(torch.full((batch,), slope, dtype=torch.float64))
     del mistakes["a penalty on the mean slope"]  # which is each sample's
     if len(features) == 3:
@@ -175,7 +179,11 @@ def penalty_gradient(ask, rng):
     got = gradient(tried, pair.ask(ask, gradients="critic"), [pair.weight], "the critic's parameters", cause)
     direction = pair.weight.double() / slope
     expected = 2 * (slope - 1) * direction
-    mistakes = {"a penalty that is not squared": direction, "lambda = 10 included": 10 * expected, "the sign": -expected}
+    mistakes = {
+        "a penalty that is not squared": direction,
+        "lambda = 10 included": 10 * expected,
+        "the sign": -expected,
+    }
     mistakes |= {"the sum over the batch instead of the mean": 12 * expected, "half of it": expected / 2}
     compare(tried, got, expected, mistakes=mistakes)
 

@@ -37,13 +37,18 @@ def csv_text(records):
     questions = list(dict.fromkeys(question for record in records for question in by_question(record)))
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["submission", "status", "total", *questions])
+    writer.writerow(["submission", "status", "total", *questions, "why"])
     for record in records:
         name = shown(record["name"])
         name = "'" + name if name.startswith(("=", "+", "-", "@", "'")) else name
         marks = [f"{by_question(record)[question][0]:g}" for question in questions]
-        writer.writerow([name, record["status"], f"{record['total']:g}", *marks])
+        writer.writerow([name, record["status"], f"{record['total']:g}", *marks, why(record)])
     return text.getvalue()
+
+
+def why(record):
+    """What is to be known of a submission that was not just graded."""
+    return "" if record["status"] == "graded" else "; ".join(plain(note, 400) for note in record["notes"])
 
 
 def feedback(record):
@@ -59,20 +64,21 @@ def feedback(record):
     return "\n".join(lines)
 
 
-def summary(records, links, notes=()):
+def summary(records, links, assignment=""):
     """The class: how the marks of each question are distributed, what went wrong most often, and everybody's total."""
     statuses = Counter(record["status"] for record in records).most_common()
     lines = [STYLE, "<title>Marks</title>", f"<h1>{len(records)} submissions</h1>"]
     lines += ["<p>" + ", ".join(f"{count} {escape(status)}" for status, count in statuses) + "</p>"]
-    lines += [f"<p>{escape(plain(note, 400))}</p>" for note in notes]
-    lines += ["<h2>Marks by question</h2>", *distributions(records)]
+    lines += [f"<p>{escape(shown(assignment))}</p>", "<h2>Marks by question</h2>", *distributions(records)]
     lines += ["<h2>Most frequent mistakes</h2>", "<table><tr><th>times<th>function<th>mistake<th>for example"]
     for (function, mistake), (times, example) in frequent(records)[:25]:
         lines.append(f'<tr><td class="n">{times}<td>{escape(function)}<td>{escape(mistake)}<td>{escape(example)}')
     lines += ["</table>", "<h2>Submissions</h2>", "<table><tr><th>submission<th>status<th>marks"]
     for record in records:
         name, link = escape(shown(record["name"])), escape(links[record["name"]])
-        lines.append(f'<tr><td><a href="{link}">{name}</a><td>{escape(record["status"])}<td class="n">{record["total"]:g}')
+        lines.append(
+            f'<tr><td><a href="{link}">{name}</a><td>{escape(record["status"])}<td class="n">{record["total"]:g}'
+        )
     return "\n".join([*lines, "</table>"])
 
 

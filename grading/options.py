@@ -1,22 +1,30 @@
-"""The options of the graded suite, as a plugin that pytest loads before it looks at the folders on its command line.
+"""The options that the command and `pytest tests/graded` share."""
 
-Were they defined in conftest.py, pytest would take what follows --submission for tests, and run a conftest.py found there.
-"""
+import os
 
 OPTIONS = {
     "--questions": {"metavar": "LIST", "default": "1,2", "help": "grade these alone, as in 1,2.4 (default 1,2)"},
-    "--gradescope": {"metavar": "FILE", "help": "write the marks of one submission to FILE as Gradescope's results.json"},
+    "--gradescope": {
+        "metavar": "FILE",
+        "default": None,
+        "help": "write one submission's marks to FILE as Gradescope's results.json",
+    },
     "--time-limit": {"metavar": "SECONDS", "type": float, "default": 10.0, "help": "for each call (default 10)"},
-    "--total-limit": {"metavar": "SECONDS", "type": float, "default": 120.0, "help": "for all of a submission (default 120)"},
-    "--seed": {"metavar": "N", "type": int, "help": "draw the inputs of an earlier grading again"},
+    "--total-limit": {
+        "metavar": "SECONDS",
+        "type": float,
+        "default": 120.0,
+        "help": "for all of a submission (default 120)",
+    },
+    "--seed": {"metavar": "N", "type": int, "default": None, "help": "draw the inputs of an earlier grading again"},
 }
 
 
-def pytest_addoption(parser):
-    group = parser.getgroup("graded suite")
-    group.addoption("--submission", metavar="PATH", help="grade that folder, archive or .ipynb, not this project")
-    for name, about in OPTIONS.items():
-        group.addoption(name, **about)
+def cores():
+    """How many this process may use."""
+    if hasattr(os, "process_cpu_count"):
+        return os.process_cpu_count()
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
 
 
 def limits_of(options, results):

@@ -1,0 +1,90 @@
+"""`python -m grading`: the marks of one submission, or with --out those of a class, without pytest."""
+
+import argparse
+import re
+import sys
+import tempfile
+from pathlib import Path
+
+from . import course, intake
+from .checks import chosen
+from .grading import grade
+from .options import OPTIONS, cores, limits_of
+from .report import table, write_gradescope, write_results
+from .sessions import GraderError
+from .submission import SubmissionError
+
+
+def path(text):
+    return Path(text).expanduser()
+
+
+def parse(arguments):
+    parser = argparse.ArgumentParser("python -m grading", description=__doc__)
+    kinds = "a folder, archive or .ipynb; with --out or --list a folder or archive of many of them"
+    parser.add_argument("submission", type=path, help=kinds)
+    out = "grade a class: write marks.csv, index.html and a page for each"
+    parser.add_argument("--out", type=path, metavar="FOLDER", help=out)
+    parser.add_argument("--list", action="store_true", help="print whose each file of a class is, and grade nothing")
+    student = "with a group (?P<student>...): whose a loose file of a class is, by its name"
+    parser.add_argument("--student", metavar="REGEX", help=student)
+    parser.add_argument(
+        "--jobs", type=int, default=cores(), metavar="N", help="so many at a time (default %(default)s)"
+    )
+    for name, about in OPTIONS.items():
+        parser.add_argument(name, **about)
+    options = parser.parse_args(arguments)
+    options.gradescope = options.gradescope and path(options.gradescope)
+    try:
+        options.checks, options.limits = chosen(options.questions), limits_of(options, options.gradescope)
+        if options.student and "student" not in re.compile(options.student).groupindex:
+            raise ValueError("--student: there is no group (?P<student>...) in it")
+    except ValueError as problem:
+        parser.exit(2, f"error: {problem}\n")
+    except re.error as problem:
+        parser.exit(2, f"error: --student: {problem}\n")
+    if options.gradescope and options.out:
+        parser.exit(2, "error: --gradescope is for one submission, --out for a class\n")
+    return options
+
+
+def main(arguments=None):
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(errors="backslashreplace")  # what a student wrote may not be printable here
+    options = parse(arguments)
+    try:
+        if options.out or options.list:
+            return grade_class(options)
+        grades = grade(options.submission, checks=options.checks, **options.limits)
+    except (GraderError, SubmissionError, OSError) as problem:
+        if options.gradescope:
+            write_results(options.gradescope, 0, [f"could not be graded: {problem}"])
+        print(f"error: {problem}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("interrupted" + (": the same command goes on from here" if options.out else ""), file=sys.stderr)
+        return 130
+    if options.gradescope:
+        write_gradescope(options.gradescope, grades)
+    print("\n".join(table(grades)))
+    return 0 if grades.total() == grades.worth() else 1
+
+
+def grade_class(options):
+    with tempfile.TemporaryDirectory(prefix="graded-") as scratch:
+        students, left_out = intake.assign(options.submission, Path(scratch), options.out, options.student)
+        assignment = intake.in_a_line(students, left_out)
+        if options.list:
+            lines = [f"{name}: {', '.join(piece.path.name for piece in pieces)}" for name, pieces in students.items()]
+            print("\n".join([*lines, assignment]))
+            return 0
+        print(assignment, flush=True)
+        records = course.Course(students, options.out, options.checks, options.limits, assignment).grade_all(
+            options.jobs
+        )
+    print(f"{len(records)} submissions: {options.out / 'marks.csv'}, {options.out / 'index.html'}")
+    return 0 if all(record["status"] != course.NOT_GRADED for record in records) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,162 @@
+"""A class: everybody's files graded side by side, reported safely, kept when interrupted."""
+
+import csv
+import io
+import json
+import os
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from grading import course, pages
+from grading.__main__ import main
+from grading.checks import chosen
+from grading.submission import Piece
+
+HERE = Path(__file__).parent
+PROJECT = HERE.parent.parent
+RIGHT = HERE / "submissions" / "vectorised"
+ONE = chosen("1.1")
+
+
+@pytest.fixture
+def handed_in(tmp_path):
+    """Six students in an export of Gradescope's."""
+    folder = tmp_path / "in" / "assignment_7_export"
+    right = (RIGHT / "q1_solution.py").read_text()
+    texts = {
+        "submission_1": right,
+        "submission_2": right.replace("1e-7)).sum(1)", "1e-7)).mean(1)"),
+        "submission_3": "import no\nraise RuntimeError('<script>alert(1)</script>')",
+        "=submission é <b>": "def log_likelihood_bernoulli(mu, target):\n    while True: pass",
+    }
+    for name, text in texts.items():
+        (folder / name).mkdir(parents=True)
+        (folder / name / "q1_solution.py").write_text(text)
+    (folder / "submission_metadata.yml").touch()
+    for version in ("a", "b"):
+        (folder / "twice" / version).mkdir(parents=True)
+        (folder / "twice" / version / "q1_solution.py").write_text(right + f"\n# {version}")
+    (folder / "broken.zip").write_bytes(b"PK\3\4")
+    return tmp_path / "in"
+
+
+def read_csv(folder):
+    text = (folder / "marks.csv").read_bytes()
+    assert text.startswith("\N{BOM}".encode()), "Excel would take accents for something else"
+    return {row["submission"]: row for row in csv.DictReader(io.StringIO(text.decode("utf-8-sig")))}
+
+
+def test_class_is_graded_whatever_a_submission_does(grader, handed_in, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    out = tmp_path / "marks"
+    command = [str(handed_in), "--out", "~/marks", "--questions", "1.1", "--time-limit", "0.5", "--jobs", "2"]
+    assert main(command) == 0
+    printed = capsys.readouterr().out.splitlines()
+    assert printed[0] == "6 students, 1 file left out: submission_metadata.yml"
+    assert len(printed) == 8 and all("of 6" in line and "left" in line for line in printed[1:-1])
+    rows = read_csv(out)
+    assert {name: (row["status"], row["total"], row["Q1.1"]) for name, row in rows.items()} == {
+        "submission_1": ("graded", "4", "4"),
+        "submission_2": ("graded", "1", "1"),
+        "submission_3": ("does not import", "0", "0"),
+        "'=submission é <b>": ("timed out", "0", "0"),
+        "twice": ("ambiguous", "0", "0"),
+        "broken": ("not readable", "0", "0"),
+    }
+    assert "a/q1_solution.py or b/q1_solution.py" in rows["twice"]["why"]
+    page = (out / "submission_3.html").read_text()
+    assert "&lt;script&gt;alert(1)&lt;/script&gt;" in page and "<script>" not in page
+    summary = (out / "index.html").read_text()
+    assert "the mean over the pixels instead of the sum" in summary and "6 submissions" in summary
+    assert "=submission é &lt;b&gt;" in summary and "submission é <b>" not in summary
+    (handed_in / "assignment_7_export" / "submission_2" / "q1_solution.py").write_text(
+        (RIGHT / "q1_solution.py").read_text()
+    )
+    monkeypatch.setattr(course.Course, "grader", lambda self: grader)
+    assert main(command) == 0
+    assert "5 of 6 have been graded before" in capsys.readouterr().out
+    assert read_csv(out)["submission_2"]["total"] == "4"
+
+
+def test_accents_are_read_and_escaped_where_nothing_is_utf_8(tmp_path):
+    folder = tmp_path / "提交"
+    folder.mkdir()
+    (folder / "q1_solution é.py").write_text("def log_mean_exp(y):\n    raise ValueError('尺寸 é')", encoding="utf-8")
+    ascii_only = {"PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "LC_ALL": "C", "PYTHONIOENCODING": "ascii"}
+    command = [sys.executable, "-m", "grading", folder, "--questions", "1.3"]
+    done = subprocess.run(command, cwd=PROJECT, env=os.environ | ascii_only, capture_output=True, text=True)
+    assert (done.returncode, "Traceback" in done.stderr) == (1, False)
+    assert "\\u5c3a\\u5bf8 \\xe9" in done.stdout
+
+
+def test_names_are_shown_whole_and_can_be_read_back():
+    names = ["x" * 200 + "1", "x" * 200 + "2", "\udcff", "\udcfe", "a\\n", "a\n", "提交"]
+    shown = [pages.shown(name) for name in names]
+    assert len(set(shown)) == len({course.file_name(name) for name in names}) == len(names)
+    assert [s.encode("latin-1", "backslashreplace").decode("unicode_escape") for s in shown] == names
+
+
+def students(folder):
+    return {
+        path.name: [Piece(path)] for path in sorted((folder / "assignment_7_export").iterdir()) if path.suffix != ".yml"
+    }
+
+
+def test_changed_suite_or_limits_grade_again(tmp_path, monkeypatch):
+    marks = {course.fingerprint([Piece(RIGHT)], [["seed", seed]]) for seed in (1, 2)}
+    monkeypatch.setattr(course, "__file__", str(tmp_path / "course.py"))
+    assert len(marks | {course.fingerprint([Piece(RIGHT)], [["seed", 1]])}) == 3
+
+
+def test_grading_that_fails_is_said_and_does_not_stop_the_rest(handed_in, tmp_path, monkeypatch):
+    taken = course.Course(students(handed_in), tmp_path / "marks", ONE, {})
+    monkeypatch.setattr(taken, "grader", lambda: 1 / 0)
+    assert {record["status"] for record in taken.grade_all(2)} == {course.NOT_GRADED}
+    assert not any(taken.already_graded(name) for name in taken.found)
+
+
+def test_interruption_keeps_what_is_done(grader, handed_in, tmp_path, monkeypatch):
+    found, limits = students(handed_in), {"time_limit": 0.5}
+    taken = course.Course(found, tmp_path / "marks", ONE, limits)
+    monkeypatch.setattr(taken, "grader", lambda: grader)
+    monkeypatch.setattr(taken, "progress", lambda *arguments: (_ for _ in ()).throw(KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        taken.grade_all(1)
+    done = len(read_csv(tmp_path / "marks"))
+    assert 1 <= done < len(found)
+    assert sum(course.Course(found, tmp_path / "marks", ONE, limits).already_graded(name) for name in found) >= done
+    assert not any(
+        course.Course(found, tmp_path / "marks", ONE, {"time_limit": 9}).already_graded(name) for name in found
+    )
+
+
+def test_mistakes_are_counted_by_what_they_look_like():
+    assert pages.mistake("5 rows, number 3: 1.5, expected 2: looks like the sign") == "the sign"
+    assert pages.mistake("5 rows: 1.5, expected -2e-3") == pages.mistake("6 rows: 1.25, expected 7")
+
+
+def test_file_names_are_safe_and_differ():
+    names = ["ann", "../ann", "a/b", "a\\b", "é", "x" * 200, "con:", ""]
+    files = [course.file_name(name) for name in names]
+    assert len(set(files)) == len(files)
+    assert all("/" not in file and "\\" not in file and ".." not in file.split("-")[0] for file in files)
+
+
+def test_autograder_runs_in_gradescopes_folders(tmp_path):
+    """make's archive, unpacked as Gradescope does, grades a submission there without the rest of this project."""
+    subprocess.run(["make", "-B", "autograder.zip", f"PYTHON={sys.executable}"], cwd=PROJECT, check=True)
+    source = tmp_path / "source"
+    with zipfile.ZipFile(PROJECT / "autograder.zip") as archive:
+        archive.extractall(source)
+    (tmp_path / "results").mkdir()
+    (tmp_path / "submission").symlink_to(RIGHT)
+    environment = {**os.environ, "AUTOGRADER": str(tmp_path), "AUTOGRADER_PYTHON": sys.executable}
+    subprocess.run(["bash", source / "run_autograder"], env=environment, check=True, capture_output=True)
+    results = json.loads((tmp_path / "results" / "results.json").read_text())
+    assert results["score"] == sum(test["max_score"] for test in results["tests"]) == 28
+    assert source.stat().st_mode & 0o077 == 0, "others may read the answers"
+    assert "whl/cpu" in (source / "setup.sh").read_text()
