@@ -53,8 +53,8 @@ def svhn(path: str | Path) -> Photos:
     path = Path(path)
     if path.name in MD5 and (found := hashlib.md5(path.read_bytes()).hexdigest()) != MD5[path.name]:
         raise ValueError(
-            f"{path} is not the published file: its contents have MD5 {found[:12]}..., expected {MD5[path.name][:12]}...; "
-            "delete it to have it downloaded anew, or put the published file in its place"
+            f"{path} is not the published file: its contents have MD5 {found[:12]}..., "
+            f"expected {MD5[path.name][:12]}...; delete it to have it downloaded anew, or put the published file in its place"
         )
     try:
         with open(path, "rb") as file:  # SciPy opens a Path without saying that it is missing
@@ -73,8 +73,8 @@ def svhn(path: str | Path) -> Photos:
         held = ", ".join(f"{name} {kind} {shape}" for name, shape, kind in variables) or "nothing"
         digits = f" from {y.min():g} to {y.max():g}" if numeric and y.size else ""
         raise ValueError(
-            f"{path} is not of SVHN's form, variables X uint8 (32, 32, 3, n) and y (n, 1) from 1 to 10 (10 for the digit 0), "
-            f"but holds {held}{digits}"
+            f"{path} is not of SVHN's form, variables X uint8 (32, 32, 3, n) and y (n, 1) from 1 to 10 (10 for the "
+            f"digit 0), but holds {held}{digits}"
         )
     images = torch.from_numpy(np.ascontiguousarray(X.transpose(3, 2, 0, 1)))
     labels = torch.from_numpy(y.astype(np.int64).ravel() % 10)
