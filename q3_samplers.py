@@ -53,8 +53,8 @@ def svhn(path: str | Path) -> Photos:
     path = Path(path)
     if path.name in MD5 and (found := hashlib.md5(path.read_bytes()).hexdigest()) != MD5[path.name]:
         raise ValueError(
-            f"{path} is not the published file: its contents have MD5 {found[:12]}..., "
-            f"expected {MD5[path.name][:12]}...; delete it to have it downloaded anew, or put the published file in its place"
+            f"{path} is not the published file: its contents have MD5 {found[:12]}..., expected "
+            f"{MD5[path.name][:12]}...; delete it to have it downloaded anew, or put the published file in its place"
         )
     try:
         with open(path, "rb") as file:  # SciPy opens a Path without saying that it is missing

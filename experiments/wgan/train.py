@@ -43,27 +43,30 @@ class Networks:
         self.generator = Generator(options.z_dim, options.h_dim).to(**layout)
         self.critic = ImageCritic(options.h_dim).to(**layout)
         self.average = copy.deepcopy(self.generator) if options.average_decay else self.generator  # what draws
-        self.generator_optimizer, self.critic_optimizer = (adam(n.parameters()) for n in (self.generator, self.critic))
-        self.parts = {name: part for name, part in vars(self).items()}
-        self.precision = torch.bfloat16 if options.precision == "bfloat16" else torch.float32
-        self.augmented = augmented if options.augment else torch.Tensor.contiguous
+        self.generator_optimizer, critic_optimizer = (adam(net.parameters()) for net in (self.generator, self.critic))
+        self.bfloat16 = options.precision == "bfloat16"
+        self.augmented = augmented if options.augment else unchanged
         view_images = scale(evenly_spaced(images, VIEW_IMAGES))
-        self.view: CriticFunction = Whitened(view_images) if options.whiten else torch.Tensor.contiguous
-        self.opponents = [Opponent(self.critic, self.critic_optimizer, self.view, 1.0)]
+        self.view: CriticFunction = Whitened(view_images) if options.whiten else unchanged
+        self.opponents = [Opponent(self.critic, critic_optimizer, self.view, 1.0)]
+        self.parts: dict[str, Any] = {"generator": self.generator, "critic": self.critic, "average": self.average}
+        self.parts |= {"generator_optimizer": self.generator_optimizer, "critic_optimizer": critic_optimizer}
         if options.guide:
             view = DigitView(load_classifier(weights.GUIDE)[0].to(images.device), view_images)
             critic = ImageCritic(options.h_dim).to(**layout)
-            self.opponents.append(Opponent(critic, adam(critic.parameters()), view, GUIDE_CRITIC_WEIGHT))
-            self.parts |= {
-                "guide_view": view,
-                "guide_critic": critic,
-                "guide_critic_optimizer": self.opponents[1].optimizer,
-            }
+            optimizer = adam(critic.parameters())
+            self.opponents.append(Opponent(critic, optimizer, view, GUIDE_CRITIC_WEIGHT))
+            self.parts |= {"guide_view": view, "guide_critic": critic, "guide_critic_optimizer": optimizer}
 
     def output(self, network: torch.nn.Module, x: torch.Tensor) -> torch.Tensor:
         """network(x) by products of the precision asked for. Weights, and the result, are float32."""
-        with torch.autocast(x.device.type, torch.bfloat16, enabled=self.precision == torch.bfloat16):
+        with torch.autocast(x.device.type, torch.bfloat16, enabled=self.bfloat16):
             return network(x).float()
+
+
+def unchanged(x: torch.Tensor) -> torch.Tensor:
+    """x, in place of what an option leaves out."""
+    return x
 
 
 def train(run: RunDirectory, splits: Splits, options: WGANOptions, device: torch.device) -> None:

@@ -122,7 +122,7 @@ def test_training_brings_the_generator_nearer_to_the_images():
     colour = torch.tensor([200, 90, 40], dtype=torch.uint8).view(1, 3, 1, 1)
     images = colour + torch.randint(20, (64, 3, 32, 32), dtype=torch.uint8)
     own = networks(images, whiten=False)  # in pixels, since all they have is brightness
-    for optimizer in (own.generator_optimizer, own.critic_optimizer):
+    for optimizer in (own.generator_optimizer, own.opponents[0].optimizer):
         optimizer.param_groups[0]["lr"] = 2e-3
 
     def distance():
