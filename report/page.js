@@ -271,9 +271,9 @@ function playSegments(curves) { // of question 2: theta, and what was estimated 
   on("theta", "input", move); move();
 }
 
-function playDials(nets, names) {
+function playDials(nets, dials) { // dials: which direction each moves, and its name
   const draw = normals(16), n = nets.directions.length;
-  element("dials").insertAdjacentHTML("afterbegin", names.map((name, i) => `<label>${name} <b></b>
+  element("dials").insertAdjacentHTML("afterbegin", dials.map(([, name], i) => `<label>${name} <b></b>
     <input type="range" id="dial-${i}" min="-4" max="4" step="0.1" value="0"></label>`).join(""));
   element("axis").innerHTML = nets.directions.map((_, axis) => `<option>${axis}</option>`).join("");
   const sliders = [...element("dials").querySelectorAll("input")];
@@ -281,8 +281,8 @@ function playDials(nets, names) {
   function turn() {
     const moved = sliders.map(slider => Number(slider.value)), axis = Number(element("axis").value);
     sliders.forEach((slider, i) => { slider.parentElement.querySelector("b").textContent = moved[i].toFixed(1); });
-    const z = start.map((value, j) => value + sum(names.length, i => moved[i] * nets.directions[i][j]));
-    z[axis] += moved[names.length];
+    const z = start.map((value, j) => value + sum(dials.length, i => moved[i] * nets.directions[dials[i][0]][j]));
+    z[axis] += moved[dials.length];
     const image = nets.generate(z), probability = nets.classify(image), most = Math.max(...probability);
     paint("house", [image]); say("reads", `${probability.indexOf(most)}, ${(100 * most).toFixed(0)}% sure`);
   }

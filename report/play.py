@@ -4,7 +4,6 @@ import base64
 import csv
 import json
 from pathlib import Path
-from statistics import median
 
 import numpy as np
 import torch
@@ -43,11 +42,12 @@ def content(runs: Path, data_dir: Path, metrics: dict[str, dict]) -> dict[str, s
     return {"script": SCRIPT.read_text(encoding="utf-8"), "data": json.dumps(data), "vae_dataset": named}
 
 
-def dials(metrics: dict) -> list[str]:
-    """Names of the first eight singular directions: the effect that is greater in units of the eight's median."""
-    digit, colour = (metrics.get(f"direction_{kind}", [])[:8] for kind in ("digit", "colour"))
-    kinds = [": digit" if d * median(colour) > c * median(digit) else ": colour" for d, c in zip(digit, colour)]
-    return [f"direction {i}{kind}" for i, kind in enumerate(kinds or 8 * [""])]
+def dials(metrics: dict) -> list[tuple[int, str]]:
+    """Which singular direction each dial of the page moves, and its name: what it changes, and how often the digit."""
+    found = metrics["directions"]
+    shares = found["singular"]["digit_of_legible"]["value"]
+    names = {int(i): f"direction {i}: {change}" for i, change in found["dials"].items()}
+    return [(i, f"{name} (digit changes in {shares[i]:.0%})") for i, name in names.items()]
 
 
 def _packed(state: dict[str, torch.Tensor], order: tuple[int, ...] = ()) -> dict[str, tuple[list[int], str]]:

@@ -1,26 +1,44 @@
-"""The answers to questions 3.1 to 3.3 for one generator: its figures and metrics.json."""
+"""The answers to questions 3.1 to 3.3 for one generator: its figures and metrics.json.
+
+metrics.json is nested. An estimate is {"value", "stderr"}, its standard error; many estimates are lists of both.
+
+    dataset, trained_on, preset, seed, generator_step, generator_steps, train_seconds, long (--latents is at least LONG)
+    samples     generated and unseen_photographs (validation split), each against the test split: number, legible,
+                kernel_distance, kernel_distance_null (95% quantile and p_value by permutation), coverage, two_sample
+                (if long); test_photographs, judge_accuracy, coverage_generated_minus_photographs,
+                digit_shares_chi_squared (whether both sets show the ten digits equally often)
+    memory      pixels and features: RMS distance to the nearest training image, by quantile
+    directions  epsilon, latents, dials; axes, random, singular: explore.effects, p_value against random (Kolmogorov-
+                Smirnov, over the directions of both sets)
+    paths       pairs, alpha; straight, arc, pixels: legible by alpha, length_half_way; straight_minus_arc and
+                straight_minus_pixels: differences of the same pairs' legible shares, half way and over 0.3 to 0.7
+"""
 
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
+import scipy.stats
 import torch
 
 from experiments.harness.command import exit_code, run_experiment
-from experiments.harness.files import UserError
-from experiments.harness.plotting import ACCENT, INK
+from experiments.harness.files import UserError, say
 from experiments.harness.run import RunDirectory, runs_in_figure
 from experiments.wgan import explore, figures, measures, weights
 from experiments.wgan.classifier import DigitClassifier, load_classifier
 from experiments.wgan.data import Splits, evenly_spaced, load, splits_at_hand
+from experiments.wgan.measures import Classified
 from experiments.wgan.options import PRESETS, WGANOptions
 from experiments.wgan.train import train
 from model import Generator
 from q3_samplers import scale
-from q3_solution import perturb
+from q3_solution import interpolate, interpolate_spherical
 
 SHOWN = 49  # samples in a figure
-TAIL = (0.0, 0.001, 0.01)  # quantiles of the distance to the nearest training image
-DESCRIBED = ("preset", "seed", "generator_step", "generator_steps", "train_seconds")  # of a generator's origin
+LONG = 1000  # latents from which on the two-sample test, which trains four classifiers, is made too
+QUANTILES = (0.0, 0.001, 0.01)  # of the distance to the nearest training image
+DIALS_BY = {"digit_of_legible": "digit", "luminance": "luminance", "chroma": "hue"}  # measure: what a dial is called
+WAYS = ("straight", "arc", "pixels")  # between two images: see paths
+ORIGIN = ("preset", "seed", "generator_step", "generator_steps", "train_seconds")  # copied from a generator's file
 
 
 def evaluate_run(run: RunDirectory, splits: Splits, options: WGANOptions, device: torch.device) -> None:
@@ -28,8 +46,9 @@ def evaluate_run(run: RunDirectory, splits: Splits, options: WGANOptions, device
     if options.generator is not None:
         raise UserError(f"{run.folder} holds a run, whose figures --generator would replace; name another --run-dir")
     logs = {name: shown.read_log() for name, shown in runs_in_figure(run, options, PRESETS)}
-    figures.training_curves(logs, run.figures / "training.png", splits.train.name)
     explore_generator(run, run.folder / weights.GENERATOR_FILE, splits, options, device)
+    trained_on = training_images(splits.train.name, [0, len(splits.train.images) - 1])
+    figures.training_curves(logs, run.figures / "training.png", trained_on)
 
 
 def evaluate_without_run(run: RunDirectory, options: WGANOptions, device: torch.device) -> None:
@@ -37,154 +56,210 @@ def evaluate_without_run(run: RunDirectory, options: WGANOptions, device: torch.
     explore_generator(run, options.generator or weights.BUNDLED_GENERATOR, splits_at_hand(options), options, device)
 
 
+def training_images(dataset: str | None, images: list[int] | None) -> str:
+    """Which images of which file, as a reader knows them."""
+    if dataset is None or images is None:
+        return "images that it does not name"
+    file = "SVHN's test file" if dataset.startswith("SVHN test_32x32") else dataset
+    return f"images {images[0]:,} to {images[1]:,} of {file}"
+
+
 def explore_generator(
     run: RunDirectory, path: Path, splits: Splits | None, options: WGANOptions, device: torch.device
 ) -> None:
     """Explore the generator in the file `path`, beside photographs if there are any: figures and metrics.json."""
     generator, origin = weights.load_generator(path)
-    judge, _ = load_classifier()
-    trained_on = origin.get("dataset", "images it does not name")
-    print(f"exploring {path}, trained on {trained_on}", flush=True)
-    metrics = {"trained_on": origin.get("dataset"), **{name: origin.get(name) for name in DESCRIBED}}
-    metrics["dataset"] = splits and splits.test.name
+    judge = load_classifier()[0].to(device)
+    trained_on = training_images(origin.get("dataset"), origin.get("images"))
+    say(f"exploring {path}, trained on {trained_on}")
     layout: dict[str, Any] = {"device": device, "memory_format": torch.channels_last}
-    exploration = Exploration(
-        run, generator.to(**layout), judge.to(device), options, f"generator trained on {trained_on}"
-    )
-    images = explore.draw(exploration.generator, options.samples)
+    images = explore.draw(generator.to(**layout), options.samples, use="samples")
     if not images.isfinite().all():
         raise UserError("the generator's images are not finite; name another by --generator")
-    metrics |= exploration.samples(images, splits)
+    for old in run.figures.glob("*.png"):
+        if not old.name.startswith("samples_"):  # those are training's
+            old.unlink()
+    title, n, figure = f"generator trained on {trained_on}", options.latents, run.figures
+    metrics: dict[str, Any] = {"dataset": splits and splits.test.name, "trained_on": origin.get("dataset")}
+    metrics |= {name: origin.get(name) for name in ORIGIN} | {"long": n >= LONG}
+    pixels = ((images + 1) * 127.5).round().byte()  # as coarse as photographs are stored
+    metrics["samples"] = samples(judge, pixels, splits, metrics["long"], figure / "samples.png", title)
     if splits is not None and origin.get("dataset_digest") == splits.train.digest:
-        metrics |= exploration.memory(images[: 2 * options.samples // 5], splits)
+        metrics["memory"] = memory(judge, pixels[: 2 * len(images) // 5], splits, figure / "nearest.png", title)
     elif splits is not None:
-        print("memory is not searched: the images that this generator was trained on are not at hand", flush=True)
-    metrics |= exploration.dimensions(options.latents)
-    metrics |= exploration.paths(2 * options.latents)
+        say("memory is not searched: the images that this generator was trained on are not at hand")
+    metrics["directions"] = directions(generator, judge, n, options.epsilon, figure, title)
+    metrics["paths"] = paths(generator, judge, 2 * n, figure / "interpolation.png", title)
     run.write_json("metrics.json", metrics)
     print_metrics(metrics)
-    print(f"written to {run.folder}: metrics.json, figures/")
+    say(f"written to {run.folder}: metrics.json, figures/")
 
 
-def with_stderr(estimates: dict[str, tuple[float, float]], suffix: str = "") -> dict[str, float]:
-    """Values and standard errors by name."""
-    values = {f"{name}{suffix}": value for name, (value, _) in estimates.items()}
-    return values | {f"{name}_stderr{suffix}": stderr for name, (_, stderr) in estimates.items()}
+def samples(
+    judge: DigitClassifier, images: torch.Tensor, splits: Splits | None, long: bool, path: Path, title: str
+) -> dict[str, Any]:
+    """3.1: uint8 images beside unseen photographs, the validation split; both measured against the test split."""
+    shown = {f"Generated, the first {SHOWN} draws, none chosen": images[:SHOWN]}
+    if splits is not None:
+        name = "Unseen photographs (validation split), evenly spaced, none chosen"
+        shown[name] = evenly_spaced(splits.valid.images, SHOWN)
+    figures.pictures({name: scale(part).unflatten(0, (7, 7)) for name, part in shown.items()}, path, title)
+    generated = measures.classify(judge, images)
+    if splits is None:
+        return {"generated": {"number": len(images), "legible": measures.mean(generated.legible)}}
+    few = min(len(images) // 5, len(splits.valid.images))  # coverage is averaged over as many draws of them
+    test, labels = (evenly_spaced(part, few) for part in (splits.test.images, splits.test.labels))
+    sets = {"generated": images, "unseen_photographs": evenly_spaced(splits.valid.images, len(images))}
+    classified = {name: measures.classify(judge, part) for name, part in sets.items()}
+    reference = measures.classify(judge, test)
+    found: dict[str, Any] = {name: compare(reference, part) for name, part in classified.items()}
+    found["test_photographs"] = {"number": few, "legible": measures.mean(reference.legible)}
+    found["judge_accuracy"] = measures.mean(reference.digits.cpu() == labels)
+    features = (part.features for part in (reference, *classified.values()))
+    found["coverage_generated_minus_photographs"] = measures.coverage(*features)
+    counts = torch.stack([part.digits.bincount(minlength=10) for part in classified.values()]).cpu()
+    digits = scipy.stats.chi2_contingency(counts[:, counts.sum(0) > 0])
+    found["digit_shares_chi_squared"] = {"value": digits.statistic, "p_value": digits.pvalue}
+    if long:
+        n = min(1000, len(splits.valid.images), len(splits.test.images), len(images) // 2)
+        real = torch.cat([splits.valid.images[:n], splits.test.images[:n]]).to(images.device)
+        for name, others in (("generated", images), ("unseen_photographs", splits.train.images.flip(0))):
+            found[name]["two_sample"] = measures.two_sample(others[: 2 * n].to(images.device), real)
+    return found
 
 
-class Exploration(NamedTuple):
-    """What the answers have in common. Each method draws figures and returns what it measured for metrics.json."""
+def compare(reference: Classified, images: Classified) -> dict[str, Any]:
+    """Measures of images, where there are two sets against those of `reference`."""
+    sets = reference.features, images.features
+    distance, null = measures.kernel_distance(*sets), measures.kernel_distance_null(*sets)
+    p_value = ((null >= distance["value"]).sum().item() + 1) / (len(null) + 1)
+    found = {"number": len(images.features), "legible": measures.mean(images.legible), "kernel_distance": distance}
+    found["kernel_distance_null"] = {"95%": null.quantile(0.95).item(), "p_value": p_value}
+    return found | {"coverage": measures.coverage(*sets)}
 
-    run: RunDirectory
-    generator: Generator
-    judge: DigitClassifier
-    options: WGANOptions
-    trained_on: str
 
-    def samples(self, images: torch.Tensor, splits: Splits | None) -> dict:
-        """3.1: samples beside unseen photographs, the validation block; both measured against the test block."""
-        generated, path = measures.classify(self.judge, images), self.run.figures / "samples.png"
-        if splits is None:
-            figures.samples(images[: 2 * SHOWN], None, path, self.trained_on, None)
-            return with_stderr({"legible": measures.legible(generated)}) | {"num_images": len(images)}
-        valid, name = splits.valid.images, f"validation block of {splits.valid.name}"
-        shown = scale(evenly_spaced(valid, SHOWN))
-        figures.samples(images[:SHOWN], shown, path, self.trained_on, name)
-        few = min(len(images) // 5, len(valid))  # of the test block: coverage is averaged over as many draws of them
-        test, labels = (evenly_spaced(part, few) for part in (splits.test.images, splits.test.labels))
-        photographs = measures.classify(self.judge, evenly_spaced(valid, len(images)))
-        reference, crops = measures.classify(self.judge, test), measures.CROPS
-        shares = {"generated": measures.digit_shares(generated)}
-        shares["unseen photographs"] = measures.digit_shares(photographs, crops)
-        figures.digit_shares(shares, self.run.figures / "digits.png", f"{self.trained_on}; {name}")
-        return {
-            **with_stderr(explore.compare(reference, generated)),
-            **with_stderr(explore.compare(reference, photographs, crops), "_of_validation_images"),
-            **with_stderr({"legible": measures.legible(reference, crops)}, "_of_test_images"),
-            **with_stderr({"classifier_accuracy": measures.mean(reference.digits.cpu() == labels, crops)}),
-            "num_images": len(images),
-            "num_validation_images": len(photographs.features),
-            "num_test_images": few,
-        }
+def memory(judge: DigitClassifier, images: torch.Tensor, splits: Splits, path: Path, title: str) -> dict[str, Any]:
+    """Whether uint8 images are nearer to training images than as many unseen photographs are.
 
-    def memory(self, images: torch.Tensor, splits: Splits) -> dict:
-        """Whether generated images are nearer to training images than as many unseen photographs are: quantiles TAIL.
+    Distances are root mean squares, over pixels in [-1, 1] and over the judge's features. A copy that is shifted,
+    mirrored, cropped or recoloured may be far in pixels, and the features tell digits apart rather than photographs, so
+    such copies, and copied parts, would be missed.
+    """
+    unseen = evenly_spaced(torch.cat([splits.valid.images, splits.test.images]), len(images)).to(images.device)
+    x, shown, found = torch.cat([images[: len(unseen)], unseen]), {}, dict[str, Any]()
+    views = {"pixels": scale, "features": lambda part: measures.classify(judge, part).features}
+    for kind, view in views.items():
+        train = (view(part.to(x.device)) for part in splits.train.images.split(2000))
+        searches = (part.chunk(2) for part in measures.nearest(view(x), train))
+        found[kind] = {}
+        for name, part, distances, rows in zip(("generated", "unseen_photographs"), x.chunk(2), *searches):
+            found[kind][name] = {str(q): distances.quantile(q).item() for q in QUANTILES}
+            ten = distances.argsort()[:10].cpu()
+            pair = torch.stack([part.cpu()[ten], splits.train.images[rows.cpu()[ten]]])
+            shown[f"{name.replace('_', ' ')}, nearest by {kind}"] = scale(pair)
+    above = "Is a training image copied? The ten images nearest to a training image, which is below\n"
+    figures.pictures(shown, path, above + title)
+    return found
 
-        Distances are root mean squares, over pixels in [-1, 1] and over the judge's features. A copy that is shifted,
-        mirrored, cropped or recoloured may be far in pixels, and the features tell digits apart rather than
-        photographs, so such copies, and copied parts, would be missed.
-        """
-        photographs = torch.cat([splits.valid.images, splits.test.images])
-        unseen = scale(evenly_spaced(photographs, len(images))).to(images.device)
-        x, parts = torch.cat([images[: len(unseen)], unseen]), splits.train.images.split(2000)
-        features = measures.classify(self.judge, x).features
-        searches = {
-            "features": measures.nearest(features, (measures.classify(self.judge, part).features for part in parts)),
-            "pixels": measures.nearest(x, (scale(part.to(x.device)) for part in parts)),
-        }
-        found, groups = {}, {}
-        for number, (group, name) in enumerate((("Generated", ""), ("Unseen photographs", "_of_unseen_photographs"))):
-            columns = searches["features"][0].chunk(2)[number].argsort()[:10] + number * len(unseen)
-            rows = [scale(splits.train.images[rows[columns].cpu()]) for _, rows in searches.values()]
-            groups[group] = torch.stack([x[columns].cpu(), *rows])
-            for kind, (distances, _) in searches.items():
-                tail = distances.chunk(2)[number].quantile(torch.tensor(TAIL, device=x.device))
-                found[f"nearest_by_{kind}{name}"] = tail.tolist()
-        figures.nearest(groups, self.run.figures / "nearest.png", self.trained_on)
-        return found
 
-    def dimensions(self, n: int) -> dict:
-        """3.2: what latent dimensions change, and what singular directions of the first layer change, at n latents."""
-        generator, judge, epsilon = self.generator, self.judge, self.options.epsilon
-        z, steps = explore.latents(generator, n), torch.arange(-3, 4) * 4 / 3
-        axes, singular = torch.ones(generator.z_dim).diag(), explore.directions(generator)
-        of_axes = explore.effects(generator, judge, z, perturb(z, epsilon))
-        of_singular = explore.effects(generator, judge, z, z + epsilon * singular.unsqueeze(1))
-        strongest, first = of_axes.digit.topk(min(4, len(axes))).indices.tolist(), [*range(min(10, len(singular)))]
-        at = explore.typical(generator, judge, z)
-        for name, title, symbol, moves, which, found in (
-            ("perturbations", "The latent dimensions that change the digit most", "z", axes, strongest, of_axes),
-            ("directions", "The first singular directions", "u", singular, first, of_singular),
-        ):
-            images = explore.walk(generator, at, moves[which], steps)
-            digits = measures.classify(judge, images.flatten(0, 2)).digits.view(images.shape[:3]).tolist()
-            labels = [f"${symbol}_{{{i}}}$\ndigit {found.digit[i]:.2f}\ncolour {found.colour[i]:.2f}" for i in which]
-            path = self.run.figures / f"{name}.png"
-            figures.walks(images, digits, labels, steps.tolist(), path, f"{title}, moved\n{self.trained_on}")
-        legend = {"latent dimensions": ("z", INK, of_axes), "singular directions": ("u", ACCENT, of_singular)}
-        figures.effects(legend, epsilon, self.run.figures / "effects.png", self.trained_on)
-        both = {"dimension": of_axes, "direction": of_singular}
-        effects = {
-            f"{kind}_{name}": part.tolist() for kind, all in both.items() for name, part in all._asdict().items()
-        }
-        return {"epsilon": epsilon, "num_latents": n, **effects}
+def directions(
+    generator: Generator, judge: DigitClassifier, n: int, epsilon: float, folder: Path, title: str
+) -> dict[str, Any]:
+    """3.2: what moves along latent axes, a random basis and singular directions change, at n latents."""
+    random = torch.linalg.qr(explore.latents(generator, generator.z_dim, use="basis")).Q  # orthonormal, the control
+    axes, singular = torch.eye(generator.z_dim), explore.directions(generator)
+    z, found = explore.latents(generator, n, use="directions"), dict[str, Any]()
+    for kind, basis in {"random": random, "axes": axes, "singular": singular}.items():
+        found[kind] = explore.effects(explore.changes(generator, judge, z, epsilon * basis))
+        for measure in explore.MEASURES if kind != "random" else ():
+            values = (found[of][measure]["value"] for of in (kind, "random"))
+            found[kind][measure]["p_value"] = scipy.stats.ks_2samp(*values, method="asymp").pvalue
+    dials = choose_dials(generator, judge, epsilon * singular[:20])
+    figures.effects(found, dials, epsilon, folder / "effects.png", title)
+    pixels = explore.changes(generator, judge, explore.latents(generator, 10, use="dials"), epsilon * axes)["pixels"]
+    strongest = pixels.mean(1).topk(min(8, len(axes))).indices.sort().values.tolist()
+    legible = measures.classify(judge, explore.images_of(generator, z)).legible.cpu()
+    start = z[legible.long().argsort(descending=True, stable=True)[:2]]
+    steps = epsilon * torch.arange(-2, 3)
+    columns = [f"{step:+g}" if step else "0" for step in steps.tolist()]
+    below = "displacement; in corners the digit read; at the left digits changed, RMS changes of luminance and chroma"
+    for name, kind, symbol, basis, which, what in (
+        ("perturbations", "axes", "z", axes, strongest, "latent dimensions that change pixels most"),
+        ("directions", "singular", "u", singular, [*dials], "singular directions that are dials of the page"),
+    ):
+        moves = steps.view(-1, 1) * basis[which].unsqueeze(1)  # (rows, steps, z_dim)
+        images = explore.images_of(generator, start.view(len(start), 1, 1, -1) + moves)
+        digits = measures.classify(judge, images.flatten(0, 2)).digits.view(images.shape[:3]).tolist()
+        digit, luminance, chroma = (found[kind][measure]["value"] for measure in DIALS_BY)
+        rows = [f"digit {digit[i]:.0%}, lum. {luminance[i]:.3f},\nchroma {chroma[i]:.3f}" for i in which]
+        rows = [f"${symbol}_{{{i}}}$ by {epsilon:+g}: {effect}" for i, effect in zip(which, rows)]
+        panels = {f"latent {k + 1}": panel for k, panel in enumerate(images)}
+        heading = f"The {len(which)} {what}, moved from the first legible latents\n{title}"
+        figures.pictures(panels, folder / f"{name}.png", heading, rows, columns, below, digits)
+    return {"epsilon": epsilon, "latents": n, "dials": dials, **found}
 
-    def paths(self, pairs: int) -> dict:
-        """3.3: the same pairs of images joined in three ways, and what each way costs in legibility."""
-        alpha, folder = torch.linspace(0, 1, 11), self.run.figures
-        along = explore.along_paths(self.generator, self.judge, alpha, pairs, shown=5)
-        figures.interpolation(along.images, alpha.tolist(), folder / "interpolation.png", self.trained_on)
-        path = folder / "interpolation_legible.png"
-        figures.along_paths(along, alpha.tolist(), self.generator.z_dim, path, self.trained_on)
-        shares = {f"legible_along_{name}": zip(*estimates) for name, estimates in along.legible.items()}
-        return {
-            "alpha": alpha.tolist(),
-            "num_pairs": pairs,
-            **{f"{name}{of}": values for name, pair in shares.items() for of, values in zip(("", "_stderr"), pair)},
-            **{f"midpoint_norm_{name}": lengths[5].mean().item() for name, lengths in along.lengths.items()},
-        }
+
+def choose_dials(generator: Generator, judge: DigitClassifier, moves: torch.Tensor) -> dict[int, str]:
+    """Eight of moves (m, z_dim), the dials of the page: number to what it changes, of DIALS_BY.
+
+    Effects count in units of the greatest among all moves, chroma only where it exceeds luminance. A move is named by
+    its greatest, and the eight with the greatest are chosen, on latents of their own.
+    """
+    found = explore.effects(explore.changes(generator, judge, explore.latents(generator, 100, use="dials"), moves))
+    effects = torch.tensor([found[measure]["value"] for measure in DIALS_BY])
+    relative = effects / effects.amax(1, keepdim=True).clamp(min=1e-9)
+    relative[2] *= effects[2] > effects[1]
+    greatest, kinds = relative.max(0)
+    chosen = greatest.topk(min(8, len(moves))).indices.sort().values
+    return {number: [*DIALS_BY.values()][kinds[number]] for number in chosen.tolist()}
+
+
+def paths(generator: Generator, judge: DigitClassifier, n: int, path: Path, title: str) -> dict[str, Any]:
+    """3.3: n pairs of latents z0, z1 joined in three ways, and what each way costs in legibility.
+
+    straight: g(alpha z0 + (1 - alpha) z1). arc: g of the arc. pixels: alpha g(z0) + (1 - alpha) g(z1).
+    """
+    alpha, (z0, z1) = torch.linspace(0, 1, 11), explore.latents(generator, 2, n, use="pairs")
+    x0, x1 = (explore.images_of(generator, z) for z in (z0, z1))
+    latents = {"straight": interpolate(z0, z1, alpha), "arc": interpolate_spherical(z0, z1, alpha)}
+    both_legible = measures.classify(judge, x0).legible & measures.classify(judge, x1).legible
+    shown = both_legible.long().argsort(descending=True, stable=True)[:3]
+    found: dict[str, Any] = {"pairs": n, "alpha": alpha.tolist()}
+    legible, pictures = {}, []
+    for way in WAYS:
+        if way in latents:
+            line = (explore.images_of(generator, z) for z in latents[way])
+        else:
+            line = (interpolate(x0, x1, fraction)[0] for fraction in alpha.to(x0.device))
+        pairs = [(x[shown].cpu(), measures.classify(judge, x).legible.cpu()) for x in line]
+        pictures.append(torch.stack([x for x, _ in pairs], 1))  # (shown, alphas, 3, 32, 32)
+        legible[way] = torch.stack([read for _, read in pairs]).float()  # (alphas, pairs)
+        shares = [measures.mean(at) for at in legible[way]]
+        found[way] = {"legible": {key: [share[key] for share in shares] for key in ("value", "stderr")}}
+        if way in latents:
+            found[way]["length_half_way"] = measures.mean(latents[way][5].norm(dim=1))
+    for other in ("arc", "pixels"):
+        difference = legible["straight"] - legible[other]
+        parts = {"half_way": difference[5], "0.3_to_0.7": difference[3:8].mean(0)}
+        found[f"straight_minus_{other}"] = {name: measures.mean(part) for name, part in parts.items()}
+    panels = {f"pair {k + 1}": rows for k, rows in enumerate(torch.stack(pictures, 1))}
+    heading = f"From $g(z_1)$ to $g(z_0)$: the first {len(shown)} pairs of which both ends are legible\n{title}"
+    columns = [f"{fraction:.1f}" for fraction in alpha]
+    rows = ("latents,\nstraight", "latents,\narc", "pixels,\nstraight")
+    figures.pictures(panels, path, heading, rows, columns, r"$\alpha$: $z_1$ at 0, $z_0$ at 1")
+    return found
 
 
 def print_metrics(metrics: dict) -> None:
     """Print what was measured, standard errors in brackets."""
-    if metrics["dataset"]:
-        accuracy = f"whose digits the judge classifier names with an accuracy of {metrics['classifier_accuracy']:.3f}"
-        print(f"against the test block of {metrics['dataset']}, {accuracy}; in the second column unseen photographs:")
-    for key, name in (("legible", "legible share"), ("kernel_distance", "KID (x 1000)"), ("coverage", "coverage")):
-        if ofs := [of for of in ("", "_of_validation_images") if f"{key}{of}" in metrics]:
-            print(f"  {name:14s}", *(f"{metrics[key + of]:8.3f} ({metrics[f'{key}_stderr{of}']:.3f})" for of in ofs))
-    half_way = ", ".join(f"{name} {metrics[f'legible_along_{name}'][5]:.3f}" for name in explore.PATHS)
-    print(f"legible half way between two images: {half_way}")
+    names = dict(legible="legible share", kernel_distance="KID x 1000", coverage="coverage", two_sample="told apart")
+    for kind, found in metrics["samples"].items():
+        there = [(name, found[key]) for key, name in names.items() if key in found]
+        cells = [f"{name} {one['value']:.3f} ({one['stderr']:.3f})" for name, one in there]
+        if cells:
+            say(f"{kind.replace('_', ' ')}: {', '.join(cells)}")
+    half_way = ", ".join(f"{way} {metrics['paths'][way]['legible']['value'][5]:.3f}" for way in WAYS)
+    say(f"legible half way between two images: {half_way}")
 
 
 def main(argv: list[str] | None = None) -> int:

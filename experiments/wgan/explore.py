@@ -1,18 +1,16 @@
-"""Questions 3.1 to 3.3: what a trained generator draws, what directions in its latent space do, ways between images."""
-
-from typing import NamedTuple
+"""Question 3.2: what a generator draws, and what directions in its latent space change."""
 
 import torch
 from torch import nn
 
 from experiments import EVALUATION_SEED
-from experiments.wgan import measures
 from experiments.wgan.classifier import DigitClassifier
-from experiments.wgan.measures import Classified, Estimate
+from experiments.wgan.measures import classify, mean
 from model import Generator
-from q3_solution import interpolate, interpolate_spherical, singular_directions
+from q3_solution import singular_directions
 
-PATHS = ("latent", "spherical", "data")  # ways between two images: see along_paths
+USES = ("training", "samples", "directions", "dials", "pairs", "basis")  # of random numbers, each with its own seed
+MEASURES = ("digit", "digit_of_legible", "luminance", "chroma", "polarity")  # of a move's effect: see changes
 
 
 @torch.no_grad()
@@ -26,110 +24,70 @@ def images_of(generator: Generator, z: torch.Tensor) -> torch.Tensor:
     return images.view(*z.shape[:-1], *images.shape[1:])
 
 
-def latents(generator: Generator, *shape: int, seed: int = EVALUATION_SEED) -> torch.Tensor:
-    """Draws from the prior, (*shape, z_dim), the same ones for the same seed and shape on every device."""
+def latents(generator: Generator, *shape: int, use: str) -> torch.Tensor:
+    """Draws from the prior, (*shape, z_dim), the same for one of USES and one shape in every run, on every device."""
+    seed = EVALUATION_SEED + USES.index(use)
     return torch.randn(*shape, generator.z_dim, generator=torch.Generator().manual_seed(seed))
 
 
-def draw(generator: Generator, n: int) -> torch.Tensor:
-    """n images from the prior, the same ones for the same weights."""
-    return images_of(generator, latents(generator, n))
-
-
-def compare(reference: Classified, images: Classified, block: int = 1) -> dict[str, Estimate]:
-    """Measures of images against those of `reference`: name to estimate. block: see measures.mean."""
-    return {
-        "legible": measures.legible(images, block),
-        "kernel_distance": measures.kernel_distance(reference.features, images.features),
-        "coverage": measures.coverage(reference.features, images.features),
-    }
-
-
-class Effects(NamedTuple):
-    """What each of m moves of latents does to images: averages over latents, and their standard errors, (m,) each.
-
-    digit: the share of images whose digit, as classified, changes. colour: RMS change of the mean colour, in [0, 2].
-    """
-
-    digit: torch.Tensor
-    digit_stderr: torch.Tensor
-    colour: torch.Tensor
-    colour_stderr: torch.Tensor
-
-
-def effects(generator: Generator, classifier: DigitClassifier, z: torch.Tensor, moved: torch.Tensor) -> Effects:
-    """Compare the images of latents z (n, z_dim) with those of the same latents moved in m ways, (m, n, z_dim)."""
-
-    def described(latents: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        images = images_of(generator, latents)
-        return measures.classify(classifier, images).digits, images.mean((2, 3))
-
-    digits, colours = described(z)
-    rows = []
-    for latents in moved:
-        digits_after, colours_after = described(latents)
-        digit = measures.mean(digits_after != digits)
-        square = measures.mean((colours_after - colours).square().mean(1))
-        colour = square.value**0.5
-        rows.append((*digit, colour, square.stderr / (2 * colour) if colour else 0.0))  # d sqrt(s) = ds / (2 sqrt(s))
-    return Effects(*torch.tensor(rows).T)
+def draw(generator: Generator, n: int, use: str = "training") -> torch.Tensor:
+    """n images from the prior, (n, 3, 32, 32), the same for the same weights and use."""
+    return images_of(generator, latents(generator, n, use=use))
 
 
 @torch.no_grad()
 def directions(generator: Generator) -> torch.Tensor:
     """The singular directions of the generator's first layer and the batch normalisation behind it, (z_dim, z_dim)."""
     convolution, norm = generator.decoder[0], generator.decoder[1]
-    assert (
-        isinstance(convolution, nn.ConvTranspose2d)
-        and isinstance(norm, nn.BatchNorm2d)
-        and norm.running_var is not None
-    )
+    assert isinstance(convolution, nn.ConvTranspose2d) and isinstance(norm, nn.BatchNorm2d)
+    assert norm.running_var is not None
     return singular_directions(convolution.weight, norm.weight / (norm.running_var + norm.eps).sqrt()).cpu()
 
 
-def typical(generator: Generator, classifier: DigitClassifier, z: torch.Tensor) -> torch.Tensor:
-    """Of latents z (n, z_dim) those at the upper quartile and the median of the classifier's confidence, (2, z_dim)."""
-    confidence = measures.classify(classifier, images_of(generator, z)).probabilities.amax(1).cpu()
-    return z[confidence.argsort(descending=True)[[len(z) // 4, len(z) // 2]]]
+def changes(generator: Generator, judge: DigitClassifier, z: torch.Tensor, moves: torch.Tensor) -> dict:
+    """What each of moves (m, z_dim) changes in the images of latents z (n, z_dim): measure to (m, n).
 
-
-def walk(generator: Generator, z: torch.Tensor, directions: torch.Tensor, steps: torch.Tensor) -> torch.Tensor:
-    """Move latents z (n, z_dim) along each of directions (m, z_dim) by each of steps: (n, m, steps, 3, 32, 32)."""
-    moves = steps.view(-1, 1) * directions.unsqueeze(1)  # (m, steps, z_dim)
-    return images_of(generator, z.view(len(z), 1, 1, -1) + moves)
-
-
-class Along(NamedTuple):
-    """What lies on ways between images, by name of the way: see along_paths.
-
-    images: of the first pairs, (alphas, shown, 3, 32, 32). legible: by alpha. lengths: of latents, (alphas, pairs).
+    digit: whether the digit changes, as classified; digit_of_legible: the same, (m, of them), where the image is
+    legible before the move (zeros if fewer than two are). luminance: of the mean grey; chroma: of the mean colour less
+    its grey; pixels: squared change, summed over colours and pixels. polarity: whether the skewness of the grey values
+    changes its sign, as it does when light strokes become dark ones, since strokes are the minority of pixels.
     """
 
-    images: dict[str, torch.Tensor]
-    legible: dict[str, list[Estimate]]
-    lengths: dict[str, torch.Tensor]
+    def appearance(z: torch.Tensor) -> dict[str, torch.Tensor]:
+        images = images_of(generator, z)
+        colour, grey = images.mean((2, 3)), images.mean(1).flatten(1)
+        luminance = colour.mean(1, keepdim=True)
+        polarity = (grey - luminance).pow(3).mean(1) > 0
+        squared = {"luminance": luminance, "chroma": colour - luminance, "pixels": images.flatten(1)}
+        return squared | {"digit": classify(judge, images).digits, "polarity": polarity}
+
+    before, rows = appearance(z), []
+    for move in moves:
+        pairs = {name: (value, before[name]) for name, value in appearance(z + move).items()}
+        rows.append({name: (a - b).square().sum(1) if a.dim() > 1 else a != b for name, (a, b) in pairs.items()})
+    found = {name: torch.stack([row[name] for row in rows]).float().cpu() for name in rows[0]}
+    legible = classify(judge, images_of(generator, z)).legible.cpu()
+    return found | {"digit_of_legible": found["digit"][:, legible] if legible.sum() > 1 else torch.zeros(len(moves), 2)}
 
 
-def along_paths(
-    generator: Generator, classifier: DigitClassifier, alpha: torch.Tensor, pairs: int, shown: int
-) -> Along:
-    """Join pairs of draws z0, z1 from the prior in three ways, the same draws for the same weights.
+def effects(changed: dict[str, torch.Tensor]) -> dict[str, dict]:
+    """Of `changes`, by move, shares of images and root mean squares of luminance and chroma, and their mean over moves.
 
-    latent: g(alpha z0 + (1 - alpha) z1). spherical: g of the arc. data: alpha g(z0) + (1 - alpha) g(z1).
+    Standard errors are over latents. share_of_pixel_change_in_ten: the share of all squared change of pixels that the
+    ten moves with most of it have, 10 / m if all have the same.
     """
-    z0, z1 = latents(generator, 2, pairs, seed=EVALUATION_SEED + 1)
-    x0, x1 = images_of(generator, z0), images_of(generator, z1)
-    lines = {"latent": interpolate(z0, z1, alpha), "spherical": interpolate_spherical(z0, z1, alpha)}
-    images: dict[str, list[torch.Tensor]] = {name: [] for name in PATHS}
-    legible: dict[str, list[Estimate]] = {name: [] for name in PATHS}
-    for step, fraction in enumerate(alpha):
-        for name in PATHS:
-            x = (
-                images_of(generator, lines[name][step])
-                if name in lines
-                else interpolate(x0, x1, fraction.to(x0.device))[0]
-            )
-            images[name].append(x[:shown].clone())  # not the rest with it
-            legible[name].append(measures.legible(measures.classify(classifier, x)))
-    lengths = {name: line.norm(dim=-1) for name, line in lines.items()}
-    return Along({name: torch.stack(parts) for name, parts in images.items()}, legible, lengths)
+    found: dict[str, dict] = {}
+    for name in MEASURES:
+        values = changed[name]
+        by_move = values.mean(1, keepdim=True)
+        if name in ("luminance", "chroma"):
+            by_move = by_move.sqrt()
+            values = values / (2 * by_move).clamp(min=1e-9)  # to first order sqrt(s) varies by ds / (2 sqrt(s))
+        stderr = values.std(1) / values.shape[1] ** 0.5
+        found[name] = {"value": by_move.flatten().tolist(), "stderr": stderr.tolist()}
+        found[name]["mean"] = {**mean(values.mean(0)), "value": by_move.mean().item()}
+    pixels, total = changed["pixels"], changed["pixels"].sum(0)
+    most = pixels[pixels.mean(1).topk(min(10, len(pixels))).indices].sum(0)
+    share = (most.sum() / total.sum()).item()
+    stderr_of_ratio = mean((most - share * total) / total.mean())["stderr"]  # to first order
+    return found | {"share_of_pixel_change_in_ten": {"value": share, "stderr": stderr_of_ratio}}

@@ -26,17 +26,16 @@ class Monitor:
     def measure(self, step: int, generator: Generator, critic: CriticFunction) -> dict[str, float]:
         """Legible share and KID of samples, the critic's overfitting score, and their standard errors, by name."""
         images = explore.draw(generator, self.samples)
-        figures.image_grid(images[:49], self.folder / f"samples_{step:06d}.png")
+        path, title = self.folder / f"samples_{step:06d}.png", f"Generated images after {step:,} generator steps"
+        figures.pictures({"": images[:36].unflatten(0, (6, 6))}, path, title)
         generated = measures.classify(self.judge, images)
         found = {
-            "legible": measures.legible(generated),
+            "legible": measures.mean(generated.legible),
             "kernel_distance": measures.kernel_distance(self.features, generated.features),
-            "overfitting": overfitting_score(
-                *(critic(part) for part in (self.train, self.valid, images[: len(self.valid)]))
-            ),
+            "overfitting": overfitting_score(*map(critic, (self.train, self.valid, images[: len(self.valid)]))),
         }
-        errors = {f"{name}_stderr": estimate.stderr for name, estimate in found.items()}
-        return {name: estimate.value for name, estimate in found.items()} | errors
+        errors = {f"{name}_stderr": estimate["stderr"] for name, estimate in found.items()}
+        return {name: estimate["value"] for name, estimate in found.items()} | errors
 
 
 def overfitting_score(train: torch.Tensor, valid: torch.Tensor, fake: torch.Tensor) -> measures.Estimate:
@@ -45,6 +44,6 @@ def overfitting_score(train: torch.Tensor, valid: torch.Tensor, fake: torch.Tens
     0 for a critic that values unknown photographs as training images, 1 for one that values them as generated images
     (Karras et al. 2020, arXiv 2006.06676, equation 1). Standard error to first order.
     """
-    (a, da), (b, db), (c, dc) = (measures.mean(values) for values in (train, valid, fake))
+    (a, da), (b, db), (c, dc) = (measures.mean(values).values() for values in (train, valid, fake))
     score = (a - b) / (a - c)
-    return measures.Estimate(score, (((1 - score) * da) ** 2 + db**2 + (score * dc) ** 2) ** 0.5 / abs(a - c))
+    return {"value": score, "stderr": (((1 - score) * da) ** 2 + db**2 + (score * dc) ** 2) ** 0.5 / abs(a - c)}

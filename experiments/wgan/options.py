@@ -25,7 +25,7 @@ class WGANOptions(Options):
     )
     epsilon: float = option(2.0, "how far evaluate moves latents", scope="command")
     samples: int = option(5000, "generated images that evaluate measures, at least 100", at_least_100, scope="command")
-    latents: int = option(1000, "latents that evaluate moves, and half of the pairs that it joins", scope="command")
+    latents: int = option(100, "latents to move, half of the pairs; 1000 for a long evaluation", scope="command")
     checkpoint_minutes: float = option(5.0, "minutes of training between checkpoints", scope="command")
     log_every: int = option(50, "generator steps between lines of log.jsonl", scope="command")
     generator_steps: int = option(20_000, "generator steps of training", scope="length", handout=50_000)

@@ -12,28 +12,30 @@ import torch
 
 import q3_samplers
 from experiments.harness.run import RunDirectory
-from experiments.wgan import data, evaluate, explore, weights
+from experiments.wgan import data, evaluate, explore
+from experiments.wgan.classifier import load_classifier
 from experiments.wgan.evaluate import main
 from experiments.wgan.options import PRESETS
-from experiments.wgan.stand_in import stand_in
-from model import DigitClassifier, Generator
-from q3_solution import perturb
+from model import Generator
 
 FEW = ("--samples", 100, "--latents", 20)
+HUE, LUMINANCE, STROKE, NOTHING = range(4)
 
 
 class Known(torch.nn.Module):
-    """A generator whose dimensions, once changed, are known: 2 moves every pixel, 0 half of them as much, 1 none."""
+    """A generator of which each dimension changes one thing: red against blue, all pixels, a stroke, nothing."""
 
-    z_dim = 3
+    z_dim = 4
 
     def __init__(self, change=lambda z: z):
         super().__init__()
         self.change = change
-        self.weight = torch.nn.Parameter(torch.zeros(3, 3, 32, 32))
-        with torch.no_grad():
-            self.weight[2] = 0.1
-            self.weight[0, :, :16] = 0.1
+        weight = torch.zeros(4, 3, 32, 32)
+        weight[HUE, 0], weight[HUE, 2] = 0.1, -0.1
+        weight[LUMINANCE] = 0.1
+        weight[STROKE] = -0.01
+        weight[STROKE, :, :, :2] = 0.15  # 2 of 32 columns: the mean is 0
+        self.weight = torch.nn.Parameter(weight)
 
     def forward(self, z):
         return torch.einsum("bz,zcij->bcij", self.change(z), self.weight)
@@ -50,72 +52,70 @@ class Brightness(torch.nn.Module):
         return x.mean((1, 2, 3)).unsqueeze(1)
 
     def digit(self, features):
-        return 100 * features * (torch.arange(10) == 1)
+        return 100 * features * (torch.arange(10) == 1) - 100 * (torch.arange(10) > 1)
 
 
-def check_effects(effects):
-    generator, epsilon = Known(), 2.0
-    z = explore.latents(generator, 64)
-    found = effects(generator, Brightness(), z, perturb(z, epsilon))
-    assert found.colour.tolist() == pytest.approx([0.1, 0, 0.2], abs=1e-6)
-    assert found.colour_stderr.tolist() == pytest.approx([0, 0, 0], abs=1e-6)  # the same at every latent
-    brightness = 0.05 * z[:, 0] + 0.1 * z[:, 2]
-    expected = [((brightness <= 0) & (brightness + step > 0)).float() for step in (0.1, 0, 0.2)]
-    assert found.digit.tolist() == pytest.approx([changed.mean().item() for changed in expected])
-    assert found.digit_stderr.tolist() == pytest.approx([changed.std().item() / 8 for changed in expected])
+def effects(generator, z, epsilon=2.0):
+    return explore.effects(explore.changes(generator, Brightness(), z, epsilon * torch.eye(4)))
 
 
-WRONG_EFFECTS = {
-    "moved back": lambda g, c, z, moved: explore.effects(g, c, z, 2 * z - moved),
-    "other latents": lambda g, c, z, moved: explore.effects(g, c, z.flip(0), moved),
-    "colour and digit exchanged": lambda *given: explore.Effects(*(explore.effects(*given)[i] for i in (2, 3, 0, 1))),
-}
+def test_each_measure_sees_the_dimension_that_changes_it_and_no_other():
+    z = explore.latents(Known(), 400, use="directions")
+    found = effects(Known(), z)
+    assert found["luminance"]["value"] == pytest.approx([0, 0.2, 0, 0], abs=1e-5)
+    assert found["chroma"]["value"] == pytest.approx([0.2 * 2**0.5, 0, 0, 0], abs=1e-5)
+    flipped = ((z[:, STROKE] <= 0) & (z[:, STROKE] > -2)).float().mean().item()  # the stroke alone is skewed
+    assert found["polarity"]["value"] == pytest.approx([0, 0, flipped, 0], abs=0.01)
+    changed = (z[:, LUMINANCE] <= 0) & (z[:, LUMINANCE] > -2)
+    assert found["digit"]["value"] == pytest.approx([0, changed.float().mean().item(), 0, 0], abs=0.01)
+    sure = torch.sigmoid(10 * z[:, LUMINANCE].abs()) > 0.9  # the confidence of a classifier of two digits
+    assert found["digit_of_legible"]["value"][1] == pytest.approx(changed[sure].float().mean().item(), abs=0.01)
+    assert found["digit"]["mean"]["value"] == pytest.approx(sum(found["digit"]["value"]) / 4)
 
 
-def test_effects_of_known_dimensions():
-    check_effects(explore.effects)
-    for wrong in WRONG_EFFECTS.values():
-        with pytest.raises(AssertionError):
-            check_effects(wrong)
+def test_errors_of_effects_are_their_spread():
+    """100 sets know their standard deviation to 7%. Colours change by z^2, so otherwise from latent to latent."""
+    draws = torch.randn(100, 50, 4, generator=torch.Generator().manual_seed(0))
+    found = [effects(Known(torch.square), z, 0.5) for z in draws]
+    for name, row in (("luminance", LUMINANCE), ("chroma", HUE)):
+        one = torch.tensor([[effect[name][key][row] for key in ("value", "stderr")] for effect in found])
+        average = torch.tensor([[*effect[name]["mean"].values()] for effect in found])
+        for values, errors in (one.T, average.T):
+            assert 0.75 < errors.mean() / values.std() < 1.3
 
 
-def test_error_of_the_change_of_colour_is_its_spread():
-    """100 sets know their standard deviation to 7%. The colour changes by z^2, so otherwise from latent to latent."""
-    generator = Known(torch.square)
-    sets = (explore.latents(generator, 50, seed=seed) for seed in range(100))
-    found = [explore.effects(generator, Brightness(), z, perturb(z, 0.5)) for z in sets]
-    colours, errors = (torch.stack([getattr(one, name)[2] for one in found]) for name in ("colour", "colour_stderr"))
-    assert 0.75 < errors.mean() / colours.std() < 1.3
+def test_share_of_pixel_change_in_ten():
+    """1 if ten moves or fewer change anything, 10 / m if all change the same."""
+    pixels = torch.zeros(40, 60)
+    pixels[5:9] = 1 + torch.rand(60)
+    changed = {name: torch.zeros(40, 60) for name in explore.MEASURES}
+    one = explore.effects(changed | {"pixels": pixels})["share_of_pixel_change_in_ten"]
+    assert one == pytest.approx({"value": 1, "stderr": 0}, abs=1e-6)
+    same = explore.effects(changed | {"pixels": torch.rand(1, 60).expand(40, -1)})["share_of_pixel_change_in_ten"]
+    assert same == pytest.approx({"value": 0.25, "stderr": 0}, abs=1e-6)
 
 
-def test_a_walk_leads_from_each_latent_along_each_direction():
-    generator, z = Known(), explore.latents(Known(), 64)
-    images = explore.walk(generator, z[:4], torch.eye(3)[[2, 1]], torch.tensor([-1.0, 0.0, 1.0]))
-    assert images.shape == (4, 2, 3, 3, 32, 32)
-    torch.testing.assert_close(images[:, 0, 2] - images[:, 0, 0], torch.full((4, 3, 32, 32), 0.2))
-    for row, column in ((1, 0), (0, 1), (1, 2)):
-        torch.testing.assert_close(images[:, row, column], explore.images_of(generator, z[:4]))
-    brightness = (0.05 * z[:, 0] + 0.1 * z[:, 2]).unsqueeze(1)
-    confidence = torch.softmax(100 * brightness * (torch.arange(10) == 1), 1).amax(1)
-    quartiles = confidence.argsort(descending=True)[[16, 32]]
-    assert torch.equal(explore.typical(generator, Brightness(), z), z[quartiles])
+def test_dials_are_named_by_what_they_change_most():
+    dials = evaluate.choose_dials(Known(), Brightness(), 2.0 * torch.eye(4))
+    assert (dials[HUE], dials[LUMINANCE] in ("luminance", "digit")) == ("hue", True)
+    both = evaluate.choose_dials(Known(), Brightness(), torch.tensor([[1.0, 2, 0, 0], [0, 0, 0, 1]]))
+    assert both[0] != "hue"  # more luminance than chroma
+    many = torch.cat([0.2 * torch.eye(4)[[NOTHING]].expand(9, -1), torch.eye(4)[[HUE]]])
+    assert 9 in evaluate.choose_dials(Known(), Brightness(), many) and len(dials) == 4
 
 
-def test_all_three_paths_join_the_same_images():
-    torch.manual_seed(0)
-    along = explore.along_paths(generator := Generator(50, 4), Brightness(), torch.linspace(0, 1, 11), 8, shown=3)
-    z0, z1 = explore.latents(generator, 2, 8, seed=explore.EVALUATION_SEED + 1)
-    latent, arc, pixels = (along.images[name] for name in ("latent", "spherical", "data"))
-    for images in (latent, arc, pixels):
-        assert images.shape == (11, 3, 3, 32, 32)
-        torch.testing.assert_close(images[0], explore.images_of(generator, z1[:3]))  # alpha z0 + (1 - alpha) z1
-        torch.testing.assert_close(images[-1], explore.images_of(generator, z0[:3]))
-    torch.testing.assert_close(pixels[5], (pixels[0] + pixels[-1]) / 2)
-    torch.testing.assert_close(latent[5], explore.images_of(generator, (z0 + z1)[:3] / 2))
-    assert along.lengths["latent"][5].mean() < 0.85 * along.lengths["spherical"][5].mean()
-    assert torch.equal(along.lengths["latent"][-1], z0.norm(dim=1))
-    assert all(len(along.legible[name]) == 11 for name in explore.PATHS)
-    assert along.legible["data"][0] == along.legible["latent"][0] == along.legible["spherical"][0]
+def test_the_ways_join_the_same_pairs_and_the_paired_error_is_the_smaller(tmp_path):
+    """Between two legible ends a path through dark and light is grey at about the same place on each way."""
+    found = evaluate.paths(Known(), Brightness(), 400, tmp_path / "a.png", "")
+    ends = [[found[way]["legible"]["value"][end] for way in ("straight", "arc", "pixels")] for end in (0, -1)]
+    assert all(len(set(values)) == 1 for values in ends)
+    straight, arc = ({key: found[way]["legible"][key][5] for key in ("value", "stderr")} for way in ("straight", "arc"))
+    difference = found["straight_minus_arc"]["half_way"]
+    assert difference["value"] == pytest.approx(straight["value"] - arc["value"])
+    assert difference["stderr"] < 0.7 * math.hypot(straight["stderr"], arc["stderr"])
+    assert found["straight_minus_pixels"]["0.3_to_0.7"] == pytest.approx({"value": 0, "stderr": 0})  # it is linear
+    lengths = [found[way]["length_half_way"]["value"] for way in ("straight", "arc")]
+    assert lengths[0] < 0.85 * lengths[1]
 
 
 def test_an_image_does_not_depend_on_the_others():
@@ -126,59 +126,81 @@ def test_an_image_does_not_depend_on_the_others():
     assert generator.training
 
 
+@pytest.mark.parametrize(
+    ("dataset", "images", "words"),
+    [
+        ("SVHN test_32x32_first10000", [0, 7999], "images 0 to 7,999 of SVHN's test file"),
+        ("SVHN mine", [0, 99], "images 0 to 99 of SVHN mine"),
+        (None, None, "images that it does not name"),
+    ],
+)
+def test_titles_say_which_images_a_generator_was_trained_on(dataset, images, words):
+    assert evaluate.training_images(dataset, images) == words
+
+
 # The commands
 
 
-def test_run_writes_its_whole_record_and_keeps_it(q3, figures_drawn, tmp_path):
+def read(path):
+    """A JSON file that every reader of JSON takes: without NaN."""
+
+    def refuse(text):
+        raise ValueError(text)
+
+    return json.loads(path.read_text(), parse_constant=refuse)
+
+
+def estimates(found):
+    """All {"value", "stderr"} of a nested dictionary."""
+    if not isinstance(found, dict):
+        return []
+    return (
+        [found] if {"value", "stderr"} <= found.keys() else [one for part in found.values() for one in estimates(part)]
+    )
+
+
+def test_run_writes_its_whole_record_and_evaluation_replaces_every_figure_but_trainings(q3, figures_drawn, tmp_path):
+    figures = tmp_path / "run" / "figures"
     code, out, err = q3("--run-dir", tmp_path / "run")
     assert (code, err) == (0, "")
-    log = RunDirectory(tmp_path / "run").read_log()
-    assert [entry["generator_step"] for entry in log] == [2, 4, 6, 8]
-    named = {
-        "wasserstein_estimate",
-        "lipschitz_penalty",
-        "generator_loss",
-        "steps_per_second",
-        "digit_wasserstein_estimate",
-    }
-    assert all(named <= entry.keys() for entry in log) and log[-1].keys() >= {
-        "legible",
-        "kernel_distance",
-        "overfitting",
-    }
-    metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())
-    assert [metrics[name] for name in ("dataset", "trained_on", "generator_step")] == ["SVHN small", "SVHN small", 8]
+    assert [entry["generator_step"] for entry in RunDirectory(tmp_path / "run").read_log()] == [2, 4, 6, 8]
+    found = read(tmp_path / "run" / "metrics.json")
+    assert [found[name] for name in ("dataset", "trained_on", "generator_step")] == ["SVHN small", "SVHN small", 8]
+    generated, photographs = (found["samples"][kind] for kind in ("generated", "unseen_photographs"))
     for name, sign in (("legible", 1), ("kernel_distance", -1), ("coverage", 1)):  # photographs come out better
-        assert sign * metrics[name] < sign * metrics[f"{name}_of_validation_images"]
-        assert all(math.isfinite(metrics[f"{name}_stderr{of}"]) for of in ("", "_of_validation_images"))
-    kinds = ("dimension_digit", "dimension_colour", "direction_digit", "direction_colour")
-    assert all(len(metrics[f"{kind}{of}"]) == 5 for kind in kinds for of in ("", "_stderr"))
-    assert [metrics[f"num_{name}"] for name in ("images", "test_images", "latents", "pairs")] == [100, 20, 20, 40]
-    written = {path.name: path.read_bytes() for path in (tmp_path / "run" / "figures").iterdir()}
-    own = {"samples", "nearest", "digits", "training", "samples_000008"}
-    latent = {"perturbations", "directions", "effects", "interpolation", "interpolation_legible"}
-    assert written.keys() == {f"{name}.png" for name in own | latent}
-    assert all(content.startswith(b"\x89PNG") for content in written.values())
-    assert "against the test block of SVHN small" in out and "half way between two images" in out
+        assert sign * generated[name]["value"] < sign * photographs[name]["value"]
+    assert generated["kernel_distance_null"]["p_value"] < 0.01 < photographs["kernel_distance_null"]["p_value"]
+    assert (found["long"], "two_sample" in generated, generated["number"]) == (False, False, 100)
+    assert (found["directions"]["latents"], found["paths"]["pairs"], len(found["directions"]["dials"])) == (20, 40, 5)
+    assert len(estimates(found)) > 20
+    drawn = {"samples", "nearest", "training", "perturbations", "directions", "effects", "interpolation"}
+    written = {path.stem for path in figures.iterdir()}
+    assert written == drawn | {"samples_000008"}
+    assert "unseen photographs: legible share" in out and "half way between two images" in out
+
+    (figures / "of_an_earlier_version.png").write_bytes(b"")
     code, _, err = q3("evaluate", "--run-dir", tmp_path / "run", "--generator", tmp_path / "run" / "generator.pt")
     assert (code, err.count("\n")) == (2, 1)
     assert "holds a run, whose figures --generator would replace; name another --run-dir" in err
-    assert {path.name: path.read_bytes() for path in (tmp_path / "run" / "figures").iterdir()} == written
+    assert (figures / "of_an_earlier_version.png").exists()
+    assert q3("evaluate", "--run-dir", tmp_path / "run")[0] == 0
+    assert {path.stem for path in figures.iterdir()} == written
+    assert read(tmp_path / "run" / "metrics.json") == found
 
 
-def test_without_data_and_network_the_stand_in_is_named_everywhere(q3, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(data, "stand_in", lambda: stand_in(500))
-    monkeypatch.setattr(q3_samplers, "ADDRESSES", ["http://127.0.0.1:9/"])
-    where = ["--data-dir", str(tmp_path / "data"), "--run-dir", str(tmp_path / "run")]
-    assert main(["--dataset", "svhn", *where]) == 2
-    assert "could not download" in capsys.readouterr().err
-    tiny = "--no-guide --generator-steps 2 --h-dim 2 --z-dim 5 --batch-size 4 --samples 100 --latents 20"
-    assert main([*tiny.split(), *where]) == 0
-    out, err = capsys.readouterr()
-    assert err.count("using svhn-stand-in instead, synthetic house numbers") == 1
-    assert "svhn-stand-in" in out
-    for name in ("options.json", "metrics.json", "log.jsonl"):
-        assert '"dataset": "svhn-stand-in"' in (tmp_path / "run" / name).read_text()
+@pytest.fixture
+def theirs(tmp_path):
+    """Weights of the handout's class, without an origin."""
+    torch.manual_seed(0)
+    torch.save(Generator(7, 3).state_dict(), tmp_path / "theirs.pt")
+    return tmp_path / "theirs.pt"
+
+
+def test_the_long_evaluation_adds_the_two_sample_test(q3, theirs, tmp_path, monkeypatch):
+    monkeypatch.setattr(evaluate, "LONG", 20)
+    assert q3("evaluate", "--run-dir", tmp_path / "run", "--generator", theirs)[0] == 0
+    found = read(tmp_path / "run" / "metrics.json")
+    assert found["long"] and found["samples"]["generated"]["two_sample"]["value"] > 0.6
 
 
 @pytest.mark.parametrize(
@@ -196,6 +218,15 @@ def test_bad_commands_are_one_line(q3, tmp_path, monkeypatch, arguments, message
     assert message in err
 
 
+def test_without_photographs_a_generator_of_the_handouts_class_is_shown_alone(theirs, tmp_path, capsys):
+    where = ("--data-dir", tmp_path, "--run-dir", tmp_path / "run", "--generator", theirs)
+    assert main(["evaluate", *map(str, (*where, *FEW))]) == 0
+    out, err = capsys.readouterr()
+    assert err == ""
+    assert "shown without photographs" in out and "trained on images that it does not name" in out
+    assert read(tmp_path / "run" / "metrics.json")["samples"].keys() == {"generated"}
+
+
 # Who has seen what
 
 
@@ -205,92 +236,31 @@ def mat(path, images, labels):
     return path
 
 
-@pytest.fixture
-def published(data_file, tmp_path, monkeypatch):
-    """A folder with both published files, small: the test file's first 100 of 500 images are used up."""
+def test_with_the_published_files_the_test_begins_after_what_the_bundled_networks_have_seen(
+    data_file, theirs, tmp_path, monkeypatch, capsys
+):
     photos = q3_samplers.svhn(data_file)
     for name, images in (("train_32x32.mat", 255 - photos.images), ("test_32x32.mat", photos.images)):
         content = mat(tmp_path / name, images, photos.labels).read_bytes()
         monkeypatch.setitem(q3_samplers.MD5, name, hashlib.md5(content).hexdigest())
-    monkeypatch.setattr(q3_samplers, "USED", 100)
-    return tmp_path
-
-
-def seen_by(path, images, network):
-    """Write a file of weights whose network was trained on these images."""
-    torch.manual_seed(0)
-    weights.save(path, network, {"dataset": "some", "seen": weights.seen(images, [])})
-    return path
-
-
-def test_with_the_published_files_the_test_begins_after_what_is_used_up(published, capsys):
-    test = q3_samplers.svhn(published / "test_32x32.mat")
-    blocks = data.load_blocks(replace(PRESETS["tuned"], data_dir=published))
-    assert [len(block.images) for block in blocks] == [450, 50, 400]
-    assert torch.equal(blocks.test.images, test.images[100:])
-    generator = seen_by(published / "theirs.pt", test.images[:100], {"generator": Generator(5, 2)})
-    asked = (
-        "--data-dir",
-        published,
-        "--run-dir",
-        published / "run",
-        "--generator",
-        generator,
-        "--samples",
-        100,
-        "--latents",
-        20,
-    )
-    assert main(["evaluate", *map(str, asked)]) == 0
-    out = capsys.readouterr().out
-    assert "memory is not searched: the images that this generator was trained on are not at hand" in out
-    metrics = json.loads((published / "run" / "metrics.json").read_text())
-    assert metrics["num_test_images"] == 20 and "nearest_by_pixels" not in metrics
-
-
-@pytest.mark.parametrize("kind", ["generator", "classifier", "guide"])
-def test_what_has_seen_an_image_is_not_measured_on_it(published, monkeypatch, capsys, kind):
-    """Nor is a run begun that could not be measured."""
-    images = q3_samplers.svhn(published / "test_32x32.mat").images
-    network = {"generator": Generator(5, 2)} if kind == "generator" else {"classifier": DigitClassifier()}
-    path = seen_by(published / "theirs.pt", images[:101], network)
-    if kind != "generator":
-        monkeypatch.setattr(weights, kind.upper(), path)
-    asked = ("evaluate", "--generator", path) if kind == "generator" else ("train", "--guide", "--h-dim", 2)
-    assert main([*map(str, asked), "--data-dir", str(published), "--run-dir", str(published / "run")]) == 2
-    err = capsys.readouterr().err
-    assert err.count("\n") == 1
-    assert "trained on 1 of the 400 images of SVHN test_32x32's test block" in err
-
-
-def test_a_generator_says_what_it_and_its_guide_have_seen(q3, data_file, tmp_path):
-    train = q3_samplers.in_blocks(q3_samplers.svhn(data_file)).train.images
-    assert q3("train", "--run-dir", tmp_path / "run", "--generator-steps", 1)[0] == 0
-    origin = weights.load_generator(tmp_path / "run" / "generator.pt")[1]
-    marks = {*q3_samplers.fingerprints(train), *weights.seen_by(weights.GUIDE)}
-    assert (set(origin["seen"]), origin["images"]) == (marks, [0, 399])
-
-
-def test_bundled_networks_say_that_they_have_seen_8000_images_of_the_test_file():
-    for load, path in ((weights.load_generator, weights.GENERATOR), (weights.load_classifier, weights.GUIDE)):
-        origin = load(path)[1]
-        assert (origin["dataset"], origin["images"]) == ("SVHN test_32x32_first10000", [0, 7999])
-        assert len(set(origin["seen"])) == 8000
-    assert weights.seen_by(weights.CLASSIFIER) == origin["seen"]
+    monkeypatch.setattr(data, "FIRST_TEST_IMAGE", 100)
+    splits = data.read_splits(replace(PRESETS["tuned"], data_dir=tmp_path))
+    assert [len(split.images) for split in splits] == [450, 50, 400]
+    assert torch.equal(splits.test.images, photos.images[100:])
+    where = ("--data-dir", tmp_path, "--run-dir", tmp_path / "run", "--generator", theirs)
+    assert main(["evaluate", *map(str, (*where, *FEW))]) == 0
+    assert "memory is not searched: the images that this generator was trained on" in capsys.readouterr().out
+    found = read(tmp_path / "run" / "metrics.json")
+    assert found["samples"]["test_photographs"]["number"] == 20 and "memory" not in found
 
 
 def test_a_copy_is_found_by_pixels_and_by_features_and_a_lighter_one_not_by_pixels(data_file, tmp_path):
-    judge, blocks = weights.load_classifier()[0], q3_samplers.in_blocks(q3_samplers.svhn(data_file))
-    copies = q3_samplers.scale(blocks.train.images[torch.arange(20) * 7])
-
-    def exploration(run):
-        return evaluate.Exploration(run, Generator(6, 4), judge, PRESETS["tuned"], "")
-
-    with RunDirectory(tmp_path / "run") as run:
-        exact, lighter = (exploration(run).memory(x, blocks) for x in (copies, 0.5 * copies + 0.5))
-    assert max(exact["nearest_by_pixels"]) < 2e-3 < exact["nearest_by_pixels_of_unseen_photographs"][0]
-    assert max(exact["nearest_by_features"]) < 2e-3 < exact["nearest_by_features_of_unseen_photographs"][0]
-    assert lighter["nearest_by_pixels"][0] > 0.05
+    judge, splits = load_classifier()[0], data.split(q3_samplers.svhn(data_file))
+    copies = splits.train.images[torch.arange(20) * 7]
+    exact, lighter = (evaluate.memory(judge, x, splits, tmp_path / "a.png", "") for x in (copies, copies // 2 + 128))
+    for kind in ("pixels", "features"):
+        assert max(exact[kind]["generated"].values()) < 2e-3 < exact[kind]["unseen_photographs"]["0.0"]
+    assert lighter["pixels"]["generated"]["0.0"] > 0.05
 
 
 def test_too_few_images_are_one_line(q3, tmp_path):
@@ -298,24 +268,3 @@ def test_too_few_images_are_one_line(q3, tmp_path):
     code, _, err = q3("train", "--run-dir", tmp_path / "run", "--data-file", few)
     assert (code, err.count("\n")) == (2, 1)
     assert "has 48 images, fewer than 49; name a larger --data-file" in err
-
-
-def test_without_photographs_a_generator_of_the_handouts_class_is_shown_alone(tmp_path, capsys):
-    torch.save(Generator(7, 3).state_dict(), tmp_path / "theirs.pt")
-    asked = (
-        "--data-dir",
-        tmp_path,
-        "--run-dir",
-        tmp_path / "run",
-        "--generator",
-        tmp_path / "theirs.pt",
-        "--samples",
-        100,
-        "--latents",
-        20,
-    )
-    assert main(["evaluate", *map(str, asked)]) == 0
-    out, err = capsys.readouterr()
-    assert err == ""
-    assert "shown without photographs" in out and "trained on images it does not name" in out
-    assert "kernel_distance" not in json.loads((tmp_path / "run" / "metrics.json").read_text())
