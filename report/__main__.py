@@ -12,7 +12,7 @@ import q1_samplers
 import q3_samplers
 from experiments.divergences.evaluate import main as divergences
 from experiments.harness.files import write_atomically
-from experiments.harness.options import positive_integer
+from experiments.harness.options import file_path, positive_integer
 from experiments.harness.run import versions
 from experiments.harness.training import choose_device
 from experiments.vae.evaluate import main as vae
@@ -34,7 +34,7 @@ FIGURES = {
         "latent_walk.png": "The two latents that carry most information, moved while the others stay.",
     },
     "q2": {
-        "squared_hellinger.png": "Squared Hellinger distance: 2 as soon as the segments part, however far they are apart.",
+        "squared_hellinger.png": "Squared Hellinger distance: 2 as soon as the segments part, at any distance.",
         "wasserstein.png": "Wasserstein distance: it grows with the distance, so its gradient says where to go.",
     },
     "q3": {
@@ -47,7 +47,12 @@ FIGURES = {
         "training.png": "What was measured as training went.",
     },
 }
-Q3 = {"legible": "Legible share", "kernel_distance": "KID (x 1000)", "coverage": "Coverage", "two_sample": "Told apart"}
+Q3 = {
+    "legible": "Legible share",
+    "kernel_distance": "KID (x 1000)",
+    "coverage": "Coverage",
+    "two_sample": "Two-sample accuracy",
+}
 SETS = (("generated", ""), ("unseen_photographs", ", unseen photographs"))
 ROWS = (  # question, quantity, where its value is in metrics.json, digits, the 2020 report's value
     ("q1", "Validation ELBO (nats), -102 required", "valid_elbo", 2, "-101.37"),
@@ -90,15 +95,24 @@ def _row(measured: dict, reference: dict, row: tuple) -> str:
 
 def _data(measured: dict, reference: dict) -> str:
     """What was measured on which data, and whether the reference compares."""
+    runs = [f"{name}: {_run(metrics)}" for name, metrics in (("This machine", measured), ("reference", reference))]
     if "family" in measured:
-        return html.escape(f"{FAMILIES[measured['family']].description}, preset {measured['preset']}")
+        return html.escape(f"{FAMILIES[measured['family']].description}. {'; '.join(runs)}")
     on = measured["dataset"]
-    sentence = f"Measured on <b>{html.escape(on)}</b>" if on else "No real images on this machine"
+    sentence = "; ".join(runs) + ". "
+    sentence += f"Measured on <b>{html.escape(on)}</b>" if on else "No real images on this machine"
     if "trained_on" in measured:
         sentence += f", with a generator trained on <b>{html.escape(str(measured['trained_on']))}</b>"
     if measured["dataset"] and measured["dataset"] != reference["dataset"]:
         sentence += f"; the reference run was on {html.escape(reference['dataset'])}, so <b>the two do not compare</b>"
     return sentence + "."
+
+
+def _run(metrics: dict) -> str:
+    """What sets a run apart, as far as its metrics.json says it."""
+    units = {"epochs": "epochs", "generator_step": "generator steps"}
+    lengths = [f"{metrics[key]:,} {unit}" for key, unit in units.items() if metrics.get(key)]
+    return ", ".join([f"{metrics.get('preset')} preset", *lengths, f"seed {metrics.get('seed')}"])
 
 
 def _figures(folder: Path, captions: dict[str, str]) -> str:
@@ -108,19 +122,18 @@ def _figures(folder: Path, captions: dict[str, str]) -> str:
         if path.exists():
             picture = base64.b64encode(path.read_bytes()).decode()
             shown += f'<figure class="{folder.parent.name}-{path.stem}">'
-            shown += f'<img src="data:image/png;base64,{picture}" alt="{caption}"><figcaption>{caption}</figcaption></figure>\n'
+            shown += f'<img src="data:image/png;base64,{picture}" alt="{caption}">'
+            shown += f"<figcaption>{caption}</figcaption></figure>\n"
     return shown
 
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Answer all three questions on this machine, as one page.")
-    parser.add_argument("--data-dir", type=Path, default=Path("data"), help="where the data files are or go (data)")
-    parser.add_argument(
-        "--data-file", type=Path, help="an SVHN .mat file, to compare the generator with and to train on"
-    )
+    parser.add_argument("--data-dir", type=file_path, default="data", help="where the data files are or go (data)")
+    parser.add_argument("--data-file", type=file_path, help="an SVHN .mat file, to compare with and to train on")
     steps = "train a new generator for so many steps (explore the bundled one)"
     parser.add_argument("--gan-steps", type=positive_integer, help=steps)
-    parser.add_argument("--runs", type=Path, default=Path("runs"), help="where the runs are recorded (runs)")
+    parser.add_argument("--runs", type=file_path, default="runs", help="where the runs are recorded (runs)")
     return parser.parse_args(argv)
 
 

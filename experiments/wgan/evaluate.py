@@ -167,7 +167,7 @@ def directions(
 ) -> dict[str, Any]:
     """3.2: what moves along latent axes, a random basis and singular directions change, at n latents."""
     random = torch.linalg.qr(explore.latents(generator, generator.z_dim, use="basis")).Q  # orthonormal, the control
-    axes, singular = torch.eye(generator.z_dim), explore.directions(generator)
+    axes, singular = torch.ones(generator.z_dim).diag(), explore.directions(generator)
     z, found = explore.latents(generator, n, use="directions"), dict[str, Any]()
     for kind, basis in {"random": random, "axes": axes, "singular": singular}.items():
         found[kind] = explore.effects(explore.changes(generator, judge, z, epsilon * basis))
@@ -252,7 +252,9 @@ def paths(generator: Generator, judge: DigitClassifier, n: int, path: Path, titl
 
 def print_metrics(metrics: dict) -> None:
     """Print what was measured, standard errors in brackets."""
-    names = dict(legible="legible share", kernel_distance="KID x 1000", coverage="coverage", two_sample="told apart")
+    names = dict(
+        legible="legible share", kernel_distance="KID x 1000", coverage="coverage", two_sample="two-sample accuracy"
+    )
     for kind, found in metrics["samples"].items():
         there = [(name, found[key]) for key, name in names.items() if key in found]
         cells = [f"{name} {one['value']:.3f} ({one['stderr']:.3f})" for name, one in there]
@@ -264,13 +266,6 @@ def print_metrics(metrics: dict) -> None:
 
 def main(argv: list[str] | None = None) -> int:
     """The command `python q3_solution.py`. Returns its exit code."""
-    return exit_code(
-        run_experiment,
-        argv,
-        about="Train a WGAN-LP on house numbers, then explore what it has learnt.",
-        presets=PRESETS,
-        load=load,
-        train=train,
-        evaluate=evaluate_run,
-        evaluate_without_run=evaluate_without_run,
-    )
+    about = "Train a WGAN-LP on house numbers, then explore what it has learnt."
+    ours = {"presets": PRESETS, "load": load, "train": train, "evaluate": evaluate_run}
+    return exit_code(run_experiment, argv, about=about, evaluate_without_run=evaluate_without_run, **ours)
