@@ -186,6 +186,7 @@ def test_runs_beside_are_drawn_with_what_sets_them_apart(q1, figures, tmp_path):
     drawn = [[label.split(":")[0] for label in curves] for curves in (elbos, log_ps)]
     assert drawn == [[*names, "required by the assignment"], names]
     metrics = [json.loads((tmp_path / name / "metrics.json").read_text()) for name in "dah"]
+    assert [(found["preset"], found["seed"]) for found in metrics] == [("tuned", 4), ("tuned", 0), ("handout", 0)]
     for (label, (epochs, elbo)), found in zip(elbos.items(), metrics):
         assert (epochs, elbo[-1]) == ([*range(1, found["epochs"] + 1)], pytest.approx(found["valid_elbo"]))
         assert label.endswith(f": {elbo[-1]:.2f} at the end")

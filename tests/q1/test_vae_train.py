@@ -83,11 +83,12 @@ def test_an_update_returns_the_elbo_and_raises_it():
 def test_a_run_is_the_loop_written_out(q1, small_data, tmp_path):
     """Its log holds the mean over images, also where the last batch is smaller; the average follows every update."""
     options = ("--epochs", 2, "--batch-size", 200, "--average-decay", 0.2, "--elbo-samples", 3, "--objective", "iwae")
-    assert q1("train", "--run-dir", tmp_path / "run", *options, "--seed", 5)[0] == 0
+    options += ("--weight-decay", 0.1, "--seed", 5)
+    assert q1("train", "--run-dir", tmp_path / "run", *options)[0] == 0
     torch.manual_seed(5)
     model, x = VAE(), q1_samplers.binarized_mnist(small_data).train
     average = {name: value.clone() for name, value in model.state_dict().items()}
-    optimizer = torch.optim.Adam(model.parameters(), betas=(0.95, 0.99))
+    optimizer = torch.optim.AdamW(model.parameters(), betas=(0.95, 0.99), weight_decay=0.1)
     logged, decays = [], iter([1 / 10, 2 / 11, 0.2, 0.2])
     for epoch in (0, 1):
         order, total = torch.randperm(300), 0.0
