@@ -20,7 +20,7 @@ lint: .venv/ready
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
 
 notebook: .venv/ready  # after a change to a module that vae.ipynb carries a copy of
-	@$(BIN)/python -m tests.q1.refresh_notebook
+	@$(BIN)/python -m tools.notebook
 
 autograder.zip:
 	@rm -f $@

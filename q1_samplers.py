@@ -99,9 +99,7 @@ def _read_amat(path: Path, sha256: str) -> np.ndarray:
             f"{path} is not the published file: its contents ({len(text):,} bytes) have SHA-256 {found[:12]}..., "
             f"expected {sha256[:12]}...; delete it to have it downloaded anew, or put the published file in its place"
         )
-    characters = np.frombuffer(text, dtype=np.uint8).reshape(
-        -1, 2 * PIXELS
-    )  # each digit is followed by one white space
+    characters = np.frombuffer(text, dtype=np.uint8).reshape(-1, 2 * PIXELS)  # one white space after each digit
     return np.packbits(characters[:, ::2] == ord("1"), axis=1)
 
 

@@ -1,9 +1,8 @@
 """The five graded functions of question 1: likelihoods, log-mean-exp, and the divergence of two Gaussians.
 
-Each graded function maps a batch of shape (batch, ...) to one number per row, shape (batch,), in nats, in the dtype and
-on the device of its first argument. Everything after the first dimension of an argument is flattened first, so images
-(64, 1, 28, 28) go with means (64, 784). Arguments that then differ in rows or in features raise ValueError, and so does
-one of shape ().
+Each graded function maps a batch (batch, ...) to one number per row, (batch,), in nats, in the dtype and on the device
+that its arguments share. All dimensions after the first are flattened, so images (64, 1, 28, 28) go with means
+(64, 784). Arguments that then differ in rows or in features raise ValueError, and so does one of shape ().
 """
 
 import math
@@ -16,11 +15,10 @@ def log_likelihood_bernoulli(mu: torch.Tensor, target: torch.Tensor) -> torch.Te
     """log p(x) = sum_i x_i log mu_i + (1 - x_i) log(1 - mu_i) for independent Bernoulli variables with means mu.
 
     mu: (batch, ...) means in [0, 1], 0 and 1 included. target: (batch, ...) in {0, 1}, of integer, bool or float type.
-    Returns (batch,), in nats, at most 0. RuntimeError if a mean lies outside [0, 1].
+    Returns (batch,), in nats, at most 0. A mean outside [0, 1] is a RuntimeError, on CUDA a device-side assertion.
 
-    Each logarithm is held at -100, the convention of torch.nn.BCELoss: a pixel that contradicts a mean of exactly 0 or
-    1 costs 100 nats, not infinity, and its gradient stays finite. In float32 a sigmoid is exactly 1 from a logit of 17
-    on, so a likelihood that is to be reported is better computed from logits: log_likelihood_bernoulli_logits.
+    A pixel that contradicts a mean of exactly 0 or 1 costs 100 nats, with a finite gradient, as in torch.nn.BCELoss. In
+    float32 a sigmoid is exactly 1 from a logit of 17 on: compute a likelihood that is to be reported from logits.
     """
     mu, target = _rows(mu=mu, target=target)
     return -F.binary_cross_entropy(mu, target.to(mu.dtype), reduction="none").sum(1)
@@ -29,8 +27,8 @@ def log_likelihood_bernoulli(mu: torch.Tensor, target: torch.Tensor) -> torch.Te
 def log_likelihood_normal(mu: torch.Tensor, logvar: torch.Tensor, z: torch.Tensor) -> torch.Tensor:
     """log N(z; mu, diag(exp(logvar))) = -1/2 sum_i [log(2 pi) + logvar_i + ((z_i - mu_i) / sigma_i)^2].
 
-    mu, logvar, z: (batch, ...), logvar the logarithm of the variance sigma^2. Returns (batch,), in nats. In float32 and
-    at z = mu it is finite down to logvar = -177; below that 1 / sigma overflows and the result is NaN.
+    mu, logvar, z: (batch, ...), logvar the logarithm of the variance sigma^2. Returns (batch,), in nats. Where z = mu,
+    it is finite down to logvar = -177 in float32 (-22 in float16); below that 1 / sigma overflows and it is NaN.
     """
     mu, logvar, z = _rows(mu=mu, logvar=logvar, z=z)
     standardised = (z - mu) * torch.exp(-logvar / 2)
@@ -40,8 +38,8 @@ def log_likelihood_normal(mu: torch.Tensor, logvar: torch.Tensor, z: torch.Tenso
 def log_mean_exp(y: torch.Tensor) -> torch.Tensor:
     """log (1/K sum_k exp y_k), the logarithm of a mean whose K terms are known by their logarithms.
 
-    y: (batch, K), K >= 1. Returns (batch,), between the row's mean and its maximum. The row's maximum is taken out
-    before exponentiating, so rows around +1000 or -1000 are exact; a row of minus infinities gives minus infinity.
+    y: (batch, K). Returns (batch,), between the row's mean and its maximum. ValueError if K = 0. The row's maximum is
+    subtracted before exp, so rows near 1000 or -1000 are exact. A row of only -inf gives -inf, with a gradient of NaN.
     """
     (y,) = _rows(y=y)
     return torch.logsumexp(y, dim=1) - math.log(y.shape[1])
@@ -53,11 +51,9 @@ def kl_gaussian_gaussian_analytic(
     """KL(q || p) = 1/2 sum_i [exp(d_i) - 1 - d_i + ((mu_q_i - mu_p_i) / sigma_p_i)^2], with d = logvar_q - logvar_p.
 
     All arguments: (batch, ...), the means and log-variances of two diagonal Gaussians. Returns (batch,), in nats, at
-    least 0, exactly 0 where q is p (Kingma & Welling 2014, arXiv 1312.6114, appendix B, for any p).
-
-    The ratio of variances is exp of a difference, never a quotient of two exp, which is infinity over infinity for a
-    tight p. expm1 keeps the digits that exp(d) - 1 - d loses when q is nearly p; what rounding leaves below 0 is cut
-    off.
+    least 0, exactly 0 where q is p, down to log-variances of -177 in float32 (-22 in float16), below which it is NaN.
+    Kingma & Welling 2014 (arXiv 1312.6114), appendix B, for any p. A quotient of two exp would be inf / inf for a tight
+    p. expm1 keeps the digits that exp(d) - 1 loses if q is nearly p, clamp removes what rounding leaves below 0.
     """
     mu_q, logvar_q, mu_p, logvar_p = _rows(mu_q=mu_q, logvar_q=logvar_q, mu_p=mu_p, logvar_p=logvar_p)
     d = logvar_q - logvar_p
@@ -70,13 +66,12 @@ def kl_gaussian_gaussian_mc(
 ) -> torch.Tensor:
     """KL(q || p) ~ 1/S sum_s [log q(z_s) - log p(z_s)], with z_s = mu_q + sigma_q eps_s and eps_s ~ N(0, I).
 
-    The first four arguments: (batch, ...), the means and log-variances of two diagonal Gaussians. num_samples: S >= 1.
-    Returns (batch,), in nats: unbiased, so possibly below 0, with a standard error that falls as 1 / sqrt(S).
-    Differentiable with respect to all four (reparameterised), repeatable under torch.manual_seed. Memory: S copies of
-    one argument. ValueError if num_samples < 1.
+    mu_q to logvar_p: (batch, ...). num_samples: S, ValueError if below 1; memory grows with S. Returns (batch,), in
+    nats: unbiased, so possibly below 0, with a standard error that falls as 1 / sqrt(S). Differentiable with respect to
+    all four (reparameterised), repeatable under torch.manual_seed.
 
-    z standardised by q is eps itself, and by p it is u = (z - mu_p) / sigma_p, so log q(z) - log p(z) =
-    1/2 sum_i [logvar_p_i - logvar_q_i + u_i^2 - eps_i^2]: z is never formed, and nothing cancels when q is tight.
+    z standardised by q is eps, and by p it is u = (z - mu_p) / sigma_p, so that log q(z) - log p(z) =
+    1/2 sum_i [u_i^2 - eps_i^2 - d_i], with d = logvar_q - logvar_p: z is not formed, nothing cancels when q is tight.
     """
     if num_samples < 1:
         raise ValueError(f"num_samples must be at least 1, not {num_samples}")

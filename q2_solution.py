@@ -1,7 +1,7 @@
 """The graded objectives of question 2: what a critic maximises to measure a divergence, and its Lipschitz penalty.
 
 x are samples of P and y of Q, both (batch, ...): points (batch, 2), images (batch, 3, 32, 32), or any other shape. The
-critic maps them to one real number a sample, (batch,) or (batch, 1). Every function returns a scalar tensor that can be
+critic maps them to one real number per sample, (batch,) or (batch, 1). Every objective is a scalar tensor that can be
 differentiated with respect to the critic's parameters.
 """
 
@@ -36,8 +36,8 @@ def vf_wasserstein_distance(x: torch.Tensor, y: torch.Tensor, critic: CriticFunc
 def lp_reg(x: torch.Tensor, y: torch.Tensor, critic: CriticFunction) -> torch.Tensor:
     """E[max(0, ||grad f(x~)||_2 - 1)^2] at random points x~ between x and y: see gradient_norm.
 
-    The one-sided gradient penalty of WGAN-LP (Petzka et al. 2018, arXiv 1709.08894): only slopes above 1 cost. Returns
-    a scalar, at least 0.
+    The one-sided gradient penalty of WGAN-LP (Petzka et al. 2018, arXiv 1709.08894): only slopes above 1 cost. Takes
+    what gradient_norm takes. Returns a scalar, at least 0.
     """
     return torch.relu(gradient_norm(x, y, critic) - 1).square().mean()
 
@@ -45,8 +45,9 @@ def lp_reg(x: torch.Tensor, y: torch.Tensor, critic: CriticFunction) -> torch.Te
 def gradient_norm(x: torch.Tensor, y: torch.Tensor, critic: CriticFunction) -> torch.Tensor:
     """||grad f(x~)||_2 over all features of a sample, at x~ = t x + (1 - t) y with t ~ U[0, 1], one t for each sample.
 
-    Returns (batch,), at least 0. ValueError if x and y differ in shape. The inputs count as constants: nothing flows
-    back into them. Under torch.no_grad() the norms are values alone.
+    x, y: of one floating-point type, with at least one dimension after the batch. Returns (batch,), at least 0.
+    ValueError if x and y differ in shape. The inputs count as constants: nothing flows back into them. Under
+    torch.no_grad() the norms are values alone; torch.inference_mode() cannot be used, since it has no gradients.
 
     Where the critic is flat the gradient of the norm is 0: linalg.vector_norm makes it so, while the square root of a
     sum of squares would give NaN.

@@ -41,6 +41,19 @@ def figures_not_drawn(request, monkeypatch):
 
 
 @pytest.fixture
+def figures(monkeypatch):
+    """The figures of this test, each as it is put together, in the order in which they are written."""
+    written = []
+
+    class Kept(NoCanvas):
+        def __init__(self, figure):
+            written.append(figure)
+
+    monkeypatch.setattr("experiments.harness.plotting.FigureCanvasAgg", Kept)
+    return written
+
+
+@pytest.fixture
 def figures_drawn():
     """In this test figures are drawn."""
 

@@ -83,21 +83,23 @@ def evaluate(run: RunDirectory, _: None, options: DivergenceOptions, device: tor
 
 def draw(run: RunDirectory, options: DivergenceOptions) -> None:
     """A figure for each objective: the estimates of this run, and of those of --beside, with the exact curve."""
-    family, tables = FAMILIES[options.family], {}
+    family = FAMILIES[options.family]
+    curves: dict[str, dict] = {name: {} for name in OBJECTIVES}
     for label, shown in runs_in_figure(run, options, PRESETS):
         path = shown.folder / "curves.csv"
-        with user_error_if_unreadable(path, "evaluate that run first"):
-            tables[label] = list(csv.DictReader(path.read_text(encoding="utf-8").splitlines()))
+        with user_error_if_unreadable(path, "resume that run first"):
+            rows = list(csv.DictReader(path.read_text(encoding="utf-8").splitlines()))
+            if not rows:
+                raise ValueError("no theta in it")
+            for name in OBJECTIVES:
+                columns = ("theta", name, f"{name}_exact")
+                curves[name][label] = [tuple(float(row[column]) for column in columns) for row in rows]
     low, high = min(0.0, *options.thetas), max(0.0, *options.thetas)
     fine = [low + (high - low) * step / 400 for step in range(401)]
     for name, objective in OBJECTIVES.items():
         exact = [(theta, family.exact[name](theta)) for theta in sorted({*fine, 0.0})]
-        curves = {
-            label: [(float(row["theta"]), float(row[name]), float(row[f"{name}_exact"])) for row in table]
-            for label, table in tables.items()
-        }
         path = run.figures / f"{name}.png"
-        figures.divergence_curve(exact, curves, path, objective.title, family.description)
+        figures.divergence_curve(exact, curves[name], path, objective.title, family.description)
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -1,5 +1,6 @@
 """The figure of question 2: a divergence over theta, estimated and exact."""
 
+from itertools import cycle
 from pathlib import Path
 
 from matplotlib.figure import Figure
@@ -26,7 +27,7 @@ def divergence_curve(
     for label, side in zip(("exact", None), filter(None, reversed(sides))):
         upper.plot(*zip(*side), color=FAINT, linewidth=5, solid_capstyle="butt", label=label, zorder=1)
     upper.plot(0, dict(exact)[0.0], "o", color=FAINT, markersize=10, zorder=1)
-    for (label, rows), colour, marker in zip(curves.items(), COLOURS, "os^vDP"):
+    for (label, rows), colour, marker in zip(curves.items(), cycle(COLOURS), cycle("os^vDP")):
         thetas, values, truths = zip(*rows)
         style = dict(color=colour, marker=marker, markersize=4, linestyle="none", zorder=2)
         upper.plot(thetas, values, label=f"estimated by critics, {label}", **style)

@@ -86,11 +86,14 @@ def draw(run: RunDirectory, model: VAE, digits: q1_samplers.Digits, options: VAE
     required = REQUIRED_ELBO if digits.name == "binarized-mnist" else None
     elbos, log_ps = {}, {}
     for name, shown in runs_in_figure(run, options, PRESETS):
-        elbos[name] = points(shown.read_log(), "epoch", "valid_elbo")
         path = shown.folder / "metrics.json"
         with user_error_if_unreadable(path, "evaluate that run first"):
             by_K = json.loads(path.read_bytes())["test_log_likelihood_by_num_samples"]
-        log_ps[name] = (list(map(float, by_K)), list(by_K.values()))
+            log_ps[name] = (list(map(float, by_K)), list(by_K.values()))
+        with user_error_if_unreadable(shown.folder / "log.jsonl", "train that run anew"):
+            elbos[name] = points(shown.read_log(), "epoch", "valid_elbo")
+            if elbos[name] == ([], []):
+                raise ValueError("no epoch in it")
     figures.elbo_curves(elbos, run.figures / "elbo.png", digits.name, required)
     figures.log_likelihood(log_ps, run.figures / "log_likelihood.png", digits.name)
 

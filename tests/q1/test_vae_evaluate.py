@@ -10,10 +10,15 @@ from torch.distributions import Bernoulli, Normal, kl_divergence
 
 import q1_samplers
 from experiments.harness.run import RunDirectory
-from experiments.vae import evaluate, figures
-from experiments.vae.train import PRESETS, evaluate_elbo
+from experiments.vae import evaluate
+from experiments.vae.bounds import (
+    DECODED_AT_ONCE,
+    evaluate_elbo,
+    evaluate_log_likelihood,
+    log_likelihood_bernoulli_logits,
+)
+from experiments.vae.train import PRESETS
 from model import VAE
-from q1_solution import log_likelihood_bernoulli_logits
 from report.__main__ import FIGURES
 
 
@@ -39,36 +44,34 @@ def test_log_likelihood_agrees_with_quadrature():
         log_likelihood = log_likelihood_bernoulli_logits(model.decode(grid.unsqueeze(1)), x)  # (4001, 3)
     exact = torch.logsumexp(log_likelihood + Normal(0, 1).log_prob(grid), 0) + math.log(16 / 4000)
     model, x = model.float(), x.float()
-    repeats = evaluate.evaluate_log_likelihood(model, x.repeat(50, 1), 400).view(50, 3)
+    repeats = evaluate_log_likelihood(model, x.repeat(50, 1), 400).view(50, 3)
     assert ((repeats.mean(0) - exact).abs() <= 5 * repeats.std(0) / 50**0.5 + 0.01).all(), (repeats.mean(0), exact)
 
 
 def test_elbo_is_below_log_likelihood_and_both_ignore_the_batch_size():
     model, x = sharp_vae(5), digits(23)
-    elbo, log_p = evaluate_elbo(model, x), evaluate.evaluate_log_likelihood(model, x, 200)
+    elbo, log_p = evaluate_elbo(model, x), evaluate_log_likelihood(model, x, 200)
     assert elbo.mean() < log_p.mean()
     for batch_size in (1, 7, 23):
         torch.testing.assert_close(evaluate_elbo(model, x, batch_size), elbo, rtol=1e-5, atol=0)
-        torch.testing.assert_close(
-            evaluate.evaluate_log_likelihood(model, x, 200, batch_size), log_p, rtol=1e-5, atol=0
-        )
+        torch.testing.assert_close(evaluate_log_likelihood(model, x, 200, batch_size), log_p, rtol=1e-5, atol=0)
 
 
 def test_images_give_what_their_rows_of_pixels_give():
     model, x = sharp_vae(5), digits(9)
     images = x.view(9, 1, 28, 28)
     assert torch.equal(evaluate_elbo(model, images), evaluate_elbo(model, x))
-    assert torch.equal(*(evaluate.evaluate_log_likelihood(model, either, 50) for either in (images, x)))
+    assert torch.equal(*(evaluate_log_likelihood(model, either, 50) for either in (images, x)))
 
 
 def test_memory_does_not_grow_with_the_number_of_samples():
     model, x = sharp_vae(2), digits(2)
     decoded = []
     model.decode.register_forward_pre_hook(lambda _, arguments: decoded.append(arguments[0][..., 0].numel()))
-    value = evaluate.evaluate_log_likelihood(model, x, 5000)
+    value = evaluate_log_likelihood(model, x, 5000)
     assert sum(decoded) == 2 * 5000
-    assert max(decoded) <= evaluate.DECODED_AT_ONCE
-    assert (value - evaluate.evaluate_log_likelihood(model, x, 200)).abs().max() < 3
+    assert max(decoded) <= DECODED_AT_ONCE
+    assert (value - evaluate_log_likelihood(model, x, 200)).abs().max() < 3
 
 
 def check_kl_by_latent(function):
@@ -106,46 +109,36 @@ def test_wrong_kl_of_each_latent_is_rejected(wrong):
         check_kl_by_latent(wrong)
 
 
-@pytest.fixture
-def whole_run(q1, tmp_path):
-    """A run of 3 epochs, evaluated: its folder, what it printed, and its metrics."""
-    code, out, err = q1("--run-dir", tmp_path / "run", "--epochs", 3, "--num-samples", 20)
+def test_whole_run(figures_drawn, q1, small_data, tmp_path):
+    """Files, log and metrics: each number anew from the weights; reconstruction and KL by torch.distributions."""
+    folder = tmp_path / "run"
+    code, out, err = q1("--run-dir", folder, "--epochs", 3, "--num-samples", 20)
     assert (code, err) == (0, "")
-    return tmp_path / "run", out, json.loads((tmp_path / "run" / "metrics.json").read_text())
-
-
-def test_whole_run(figures_drawn, whole_run):
-    folder, out, metrics = whole_run
-    assert "validation ELBO" in out
-    assert "test log p(x)" in out
+    metrics = json.loads((folder / "metrics.json").read_text())
+    assert f"validation ELBO  {metrics['valid_elbo']:8.2f} +- {metrics['valid_elbo_stderr']:.2f} nats\n" in out
+    log_p = f"{metrics['test_log_likelihood']:8.2f} +- {metrics['test_log_likelihood_stderr']:.2f} nats, K = 20\n"
+    assert f"test log p(x)    {log_p}" in out
     written = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.name != ".lock"}
     pictures = {f"figures/{name}" for name in FIGURES["q1"]}  # which the report shows
     assert written == {"options.json", "log.jsonl", "checkpoint.pt", "metrics.json", "figures"} | pictures
     assert all((folder / name).read_bytes().startswith(b"\x89PNG") for name in pictures)
     assert (metrics["epochs"], metrics["dataset"]) == (3, "binarized-mnist")
+    assert [metrics[f"valid_log_likelihood_num_{what}"] for what in ("images", "samples")] == [100, 200]
     log = RunDirectory(folder).read_log()
-    names = {"dataset", "epoch", "valid_elbo", "train_elbo", "seconds", "epochs_per_second"}
+    names = {"epoch", "valid_elbo", "train_elbo", "seconds", "epochs_per_second"}
     assert [set(entry) for entry in log] == [names] * 3
     assert log[0]["valid_elbo"] < log[1]["valid_elbo"] < log[2]["valid_elbo"] == pytest.approx(metrics["valid_elbo"])
 
-
-def test_metrics_are_those_of_the_checkpoints_average(whole_run, small_data):
-    """Each number anew from the weights; reconstruction and KL by torch.distributions."""
-    folder, out, metrics = whole_run
     model, data = VAE(), q1_samplers.binarized_mnist(small_data)
     model.load_state_dict(torch.load(folder / "checkpoint.pt", weights_only=True)["learner"]["average"])
     for split, x, K in (("valid", data.valid, 200), ("test", data.test, 20)):
-        log_p = evaluate.evaluate_log_likelihood(model, x, K)
+        log_p = evaluate_log_likelihood(model, x, K)
         assert metrics[f"{split}_log_likelihood"] == pytest.approx(log_p.mean().item(), rel=1e-5)
         assert metrics[f"{split}_log_likelihood_stderr"] == pytest.approx(log_p.std().item() / len(x) ** 0.5, rel=1e-3)
     by_num_samples = metrics["test_log_likelihood_by_num_samples"]
     assert list(by_num_samples) == ["1", "10", "20"]
-    assert (
-        by_num_samples["1"]
-        < by_num_samples["10"]
-        < by_num_samples["20"]
-        == pytest.approx(metrics["test_log_likelihood"])
-    )
+    assert by_num_samples["1"] < by_num_samples["10"] < by_num_samples["20"]
+    assert by_num_samples["20"] == pytest.approx(metrics["test_log_likelihood"])
 
     with torch.no_grad():
         mean, logvar = model.encode(data.valid)
@@ -171,39 +164,67 @@ def test_a_run_trained_on_a_gpu_measures_the_same_on_the_cpu(q1, tmp_path):
     assert log_p[0] == pytest.approx(log_p[1], rel=1e-3)
 
 
-def test_runs_beside_are_drawn_over_the_number_of_samples(q1, tmp_path, monkeypatch):
-    drawn = []
-    monkeypatch.setattr(figures, "log_likelihood", lambda curves, *_: drawn.append(curves))
-    assert q1("--run-dir", tmp_path / "a", "--objective", "iwae", "--epochs", 1, "--num-samples", 12)[0] == 0
-    (tmp_path / "b").mkdir()
-    (tmp_path / "b" / "options.json").write_text("no record")
-    assert q1("train", "--run-dir", tmp_path / "c", "--epochs", 1)[0] == 0  # not evaluated
-    assert q1("--run-dir", tmp_path / "d", "--epochs", 2, "--num-samples", 3)[0] == 0
-    names = [[name for name, *_ in curves] for curves in drawn]
-    beside = "tuned: IWAE with S = 4, 1 epochs, seed 0"
-    assert names == [[beside], ["tuned: ELBO with S = 4, 2 epochs, seed 0", beside]]
-    _, several, nats = drawn[1][1]
-    assert several == [1, 10, 12]
-    assert nats[-1] == json.loads((tmp_path / "a" / "metrics.json").read_text())["test_log_likelihood"]
+def lines(figure):
+    """The curves of a figure: label to x and y."""
+    drawn = [line for axes in figure.axes for line in axes.lines if not line.get_label().startswith("_")]
+    return {line.get_label(): (list(line.get_xdata()), list(line.get_ydata())) for line in drawn}
 
 
-def test_both_presets_share_one_axis(q1, tmp_path, monkeypatch):
-    assert q1("train", "--run-dir", tmp_path / "h", "--preset", "handout", "--epochs", 1)[0] == 0
-    drawn = []
-    monkeypatch.setattr(figures, "elbo_curves", lambda curves, *_: drawn.append(list(curves)))
-    assert q1("--run-dir", tmp_path / "t", "--epochs", 1, "--num-samples", 1)[0] == 0
-    assert drawn == [["tuned", "handout"]]
+def test_runs_beside_are_drawn_with_what_sets_them_apart(q1, figures, tmp_path):
+    """A run that is not named is not looked at, whatever is in it."""
+    (tmp_path / "unreadable").mkdir()
+    (tmp_path / "unreadable" / "options.json").write_text("no record")
+    iwae = ("--objective", "iwae", "--epochs", 1, "--num-samples", 12)
+    assert q1("--run-dir", tmp_path / "a", *iwae)[0] == 0
+    assert q1("--run-dir", tmp_path / "h", "--preset", "handout", "--epochs", 2, "--num-samples", 2)[0] == 0
+    figures.clear()
+    beside = ("--beside", tmp_path / "a", "--beside", tmp_path / "h")
+    assert q1("--run-dir", tmp_path / "d", "--epochs", 2, "--num-samples", 3, "--seed", 4, *beside)[0] == 0
+    elbos, log_ps = lines(figures[0]), lines(figures[1])
+    names = ["tuned preset, --epochs 2, seed 4", "tuned preset, --epochs 1, --objective iwae, seed 0"]
+    names.append("handout preset, --epochs 2, seed 0")
+    drawn = [[label.split(":")[0] for label in curves] for curves in (elbos, log_ps)]
+    assert drawn == [[*names, "required by the assignment"], names]
+    metrics = [json.loads((tmp_path / name / "metrics.json").read_text()) for name in "dah"]
+    assert [(found["preset"], found["seed"]) for found in metrics] == [("tuned", 4), ("tuned", 0), ("handout", 0)]
+    for (label, (epochs, elbo)), found in zip(elbos.items(), metrics):
+        assert (epochs, elbo[-1]) == ([*range(1, found["epochs"] + 1)], pytest.approx(found["valid_elbo"]))
+        assert label.endswith(f": {elbo[-1]:.2f} at the end")
+    assert [K for K, _ in log_ps.values()] == [[1, 3], [1, 10, 12], [1, 2]]
+    assert [nats[-1] for _, nats in log_ps.values()] == [found["test_log_likelihood"] for found in metrics]
+
+
+DAMAGED = {
+    "options.json": ("{", '{"question": "q2"}'),
+    "metrics.json": ("{}", '{"test_log_likelihood_by_num_samples": [1]}'),
+    "log.jsonl": ("[1]", "1"),
+}
+
+
+def test_a_run_beside_that_lacks_a_file_or_is_damaged_is_one_line(q1, tmp_path, monkeypatch):
+    monkeypatch.setattr("model.HIDDEN", 8)
+    for name in "ab":
+        assert q1("--run-dir", tmp_path / name, "--epochs", 1, "--num-samples", 2)[0] == 0
+    for name, contents in DAMAGED.items():
+        path = tmp_path / "b" / name
+        kept = path.read_text()
+        for content in (None, *contents):
+            path.unlink() if content is None else path.write_text(content)
+            code, _, err = q1("evaluate", "--run-dir", tmp_path / "a", "--beside", tmp_path / "b", "--num-samples", 2)
+            assert (code, err.count("\n")) == (2, 1), (name, content)
+            assert err.startswith("error: ") and str(tmp_path / "b") in err
+            path.write_text(kept)
 
 
 class Latents(torch.nn.Module):
-    """A decoder that shows the latents themselves, as logits."""
+    """A decoder that shows the latents themselves, as the logits of the first pixels."""
 
     def __init__(self):
         super().__init__()
         self.unit = torch.nn.Parameter(torch.ones(()))
 
     def forward(self, z):
-        return self.unit * z
+        return torch.nn.functional.pad(self.unit * z, (0, 684))
 
 
 class Codes(torch.nn.Module):
@@ -215,20 +236,20 @@ class Codes(torch.nn.Module):
         return (torch.arange(100.0) / 1000).expand(len(x), 100), z_logvar
 
 
-def test_walk_crosses_the_two_latents_that_carry_most(tmp_path, monkeypatch):
-    model, drawn = VAE(), {}
+def test_walk_crosses_the_two_latents_that_carry_most(figures, tmp_path):
+    model, run = VAE(), RunDirectory(tmp_path)
     model.encode, model.decode = Codes(), Latents()
-    for name in ("elbo_curves", "log_likelihood", "samples", "reconstructions", "latent_walk"):
-        monkeypatch.setattr(figures, name, lambda *given, name=name: drawn.update({name: given}))
-    data = q1_samplers.Digits("digits", "digest", *torch.zeros(3, 60, 784))
-    evaluate.draw(RunDirectory(tmp_path), model, data, PRESETS["tuned"])
-    pictures, _, _, which, values = drawn["latent_walk"]
-    z, steps = torch.logit(pictures), torch.linspace(-2.5, 2.5, 11)
-    assert which == (7, 3)
-    assert values == pytest.approx(steps.tolist())
+    run.write_json("metrics.json", {"test_log_likelihood_by_num_samples": {"1": -100.0}})
+    run.log({"epoch": 1, "valid_elbo": -100.0})
+    evaluate.draw(run, model, q1_samplers.Digits("digits", "digest", *torch.zeros(3, 60, 784)), PRESETS["tuned"])
+    (axes,), steps = figures[4].axes, torch.linspace(-2.5, 2.5, 11)
+    assert (axes.get_ylabel()[:5], axes.get_xlabel()[:5]) == ("$z_{7", "$z_{3")
+    (image,) = axes.images
+    assert image.get_extent() == pytest.approx((-2.75, 2.75, 2.75, -2.75))
+    tiles = torch.from_numpy(image.get_array().data).view(11, 30, 11, 30)[:, 1:29, :, 1:29].transpose(1, 2)
+    z = torch.logit(tiles.reshape(11, 11, 784)[:, :, :100])
     torch.testing.assert_close(z[:, :, 7], steps.unsqueeze(1).expand(11, 11))
     torch.testing.assert_close(z[:, :, 3], steps.expand(11, 11))
-    others = [k for k in range(100) if k not in which]
+    others = [k for k in range(100) if k not in (3, 7)]
     torch.testing.assert_close(z[:, :, others], (torch.arange(100.0) / 1000)[others].expand(11, 11, 98))
-    shown, means = drawn["reconstructions"][:2]
-    assert (len(shown), len(means), len(drawn["samples"][0])) == (50, 50, 100)
+    assert [figures[k].axes[0].images[0].get_array().shape for k in (2, 3)] == [(300, 300), (300, 300)]

@@ -6,7 +6,8 @@ from functools import partial
 import pytest
 import torch
 
-from model import Critic, CriticBank
+from experiments.divergences.bank import CriticBank
+from model import Critic
 from q2_solution import gradient_norm, lp_reg, vf_squared_hellinger, vf_wasserstein_distance
 
 
@@ -194,6 +195,11 @@ def test_nothing_flows_from_the_penalty_into_x_and_y():
     assert x.grad is None and y.grad is None
 
 
+def test_penalty_under_inference_mode_is_an_error_and_not_a_number():
+    with torch.inference_mode(), pytest.raises(RuntimeError, match="does not require grad"):
+        lp_reg(randn(5, 2), randn(5, 2, seed=1), Critic().double())
+
+
 def test_shapes_that_differ_are_both_named():
     with pytest.raises(ValueError, match=r"\(4, 2\).*\(3, 2\)"):
         lp_reg(randn(4, 2), randn(3, 2), linear(1.0))
@@ -218,9 +224,8 @@ def test_bank_is_its_critics_side_by_side():
     torch.manual_seed(0)
     critics = [Critic() for _ in range(3)]
     bank, x, y = CriticBank(critics), torch.randn(3, 5, 2), torch.randn(3, 5, 2)
-    torch.testing.assert_close(
-        bank(x.flatten(0, 1)).view(3, 5), torch.stack([c(block) for c, block in zip(critics, x)])
-    )
+    alone = torch.stack([critic(points) for critic, points in zip(critics, x)])
+    torch.testing.assert_close(bank(x.flatten(0, 1)).view(3, 5), alone)
     for k in range(3):
         torch.testing.assert_close(bank.critic(k)(x[k]), critics[k](x[k]))
     for function in CHECKS:
