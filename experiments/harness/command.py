@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from experiments.harness.files import UserError, say
 from experiments.harness.options import Options, parse, resumed_options
 from experiments.harness.plotting import own_settings
-from experiments.harness.run import RunDirectory
+from experiments.harness.run import RunDirectory, runs_in_figure
 from experiments.harness.training import choose_device
 
 
@@ -76,8 +76,9 @@ def run_experiment(
         raise UserError(f"{run.folder} holds a run already; go on with that run by --resume, or name another --run-dir")
     data = load(options)
     options = replace(options, **data.resolved)
-    if run.record.get("dataset_digest", data.digest) != data.digest:
-        raise UserError(f"{run.folder} was trained on other data than {data.name} holds now; name another --run-dir")
+    for _, shown in runs_in_figure(run, options, presets):  # before training, so that a wrong --beside costs nothing
+        if shown.record.get("dataset_digest", data.digest) != data.digest:
+            raise UserError(f"{shown.folder} was trained on other data than {data.name} holds now; name another run")
     with run, own_settings():
         if action != "evaluate":
             run.write_options(options, data.digest, device)

@@ -108,15 +108,16 @@ class RunDirectory:
 def runs_in_figure(
     run: RunDirectory, options: AnyOptions, presets: Mapping[str, AnyOptions]
 ) -> list[tuple[str, RunDirectory]]:
-    """This run and those of --beside, each with a label of what sets it apart. UserError if one is no such run."""
-    runs = [(label(options, presets), run)]
+    """This run and those of --beside, each by what sets it apart. UserError if one is no such run."""
+    runs = {label(options, presets): run}
     for folder in options.beside:
         other = RunDirectory(folder)
         recorded = other.read_options(options, presets)
         if recorded is None:
             raise UserError(f"--beside {folder} holds no run; name the folder of a run's options.json")
-        runs.append((label(recorded, presets), other))
-    return runs
+        name = label(recorded, presets)
+        runs[f"{name}, in {folder.name}" if name in runs else name] = other
+    return list(runs.items())
 
 
 def versions(device: torch.device) -> dict[str, Any]:

@@ -117,7 +117,7 @@ def samples(
     found["judge_accuracy"] = measures.mean(reference.digits.cpu() == labels)
     features = (part.features for part in (reference, *classified.values()))
     found["coverage_generated_minus_photographs"] = measures.coverage(*features)
-    counts = torch.stack([part.digits.bincount(minlength=10) for part in classified.values()]).cpu()
+    counts = torch.stack([part.digits.cpu().bincount(minlength=10) for part in classified.values()])
     digits = scipy.stats.chi2_contingency(counts[:, counts.sum(0) > 0])
     found["digit_shares_chi_squared"] = {"value": digits.statistic, "p_value": digits.pvalue}
     if long:

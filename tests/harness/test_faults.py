@@ -112,7 +112,13 @@ FAULTS = {  # what: questions that it is tried on, file, what happens to it, wha
         f"options.json {FORM}.*another --run-dir",
     ),
     "options of another question": (ALL, "{}/options.json", options(question="q9"), resume, "holds a run of q9, not q"),
-    "other data": ("q1 q3", "{}/options.json", options(dataset_digest="x"), resume, "was trained on other data than"),
+    "other data": (
+        "q1 q3",
+        "{}/options.json",
+        options(dataset_digest="x"),
+        resume,
+        "was trained on other data than .* name another run",
+    ),
     "checkpoint cut": (ALL, CHECKPOINT, CUT, resume, f"{FORM}.*delete it to start anew, or name another --run-dir"),
     "checkpoint of text": (ALL, CHECKPOINT, written(b"x"), resume, FORM),
     "checkpoint with code": (ALL, CHECKPOINT, CODE, resume, FORM),
@@ -262,6 +268,7 @@ def test_a_request_that_does_not_fit_creates_nothing_and_reads_no_data(around, m
     for question, words, says in (
         ("q1", "evaluate --run-dir tpyo", "tpyo holds no trained model; train one first, or name another --run-dir"),
         ("q1", "train --epochs 2", "q1 holds a run already; go on with that run by --resume, or name another"),
+        ("q2", "--run-dir new --beside tpyo", "--beside tpyo holds no run; name the folder of a run's options.json"),
         ("q1", "--run-dir new --dataset binarized-mnist", "could not download binarized_mnist_train.amat"),
     ):
         assert ask(question, words) == 2

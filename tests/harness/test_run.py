@@ -126,6 +126,8 @@ def test_figures_show_the_runs_that_are_named_by_what_sets_them_apart(run, tmp_p
     runs = runs_in_figure(run, replace(OPTIONS, beside=(other,)), PRESETS)
     assert [label for label, _ in runs] == ["tuned preset, seed 0", "handout preset, --epochs 9, seed 3"]
     assert [shown.folder for _, shown in runs] == [run.folder, other]
+    same = runs_in_figure(run, replace(OPTIONS, beside=(other, tmp_path / "other")), PRESETS)
+    assert [label for label, _ in same][2] == "handout preset, --epochs 9, seed 3, in other"
     with pytest.raises(UserError, match=r"--beside .*nowhere holds no run"):
         runs_in_figure(run, replace(OPTIONS, beside=(tmp_path / "nowhere",)), PRESETS)
 
