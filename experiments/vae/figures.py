@@ -43,7 +43,7 @@ def _curves(curves: Curves, title: str, where: str) -> tuple[Figure, Axes]:
     axes = figure.add_subplot()
     for place, (name, (x, y)) in enumerate(curves.items()):
         style: dict[str, Any] = dict(color=COLOURS[place % len(COLOURS)], linewidth=2 if place == 0 else 1.2)
-        axes.plot(x, y, marker="o", markersize=3, label=f"{name}: {y[-1]:.2f} {where}", **style)
+        axes.plot(x, y, marker="o", markersize=3, label=f"{name}: {y[-1]:.1f} {where}", **style)
     plain_axes(axes)
     return figure, axes
 
