@@ -189,7 +189,7 @@ def test_runs_beside_are_drawn_with_what_sets_them_apart(q1, figures, tmp_path):
     assert [(found["preset"], found["seed"]) for found in metrics] == [("tuned", 4), ("tuned", 0), ("handout", 0)]
     for (label, (epochs, elbo)), found in zip(elbos.items(), metrics):
         assert (epochs, elbo[-1]) == ([*range(1, found["epochs"] + 1)], pytest.approx(found["valid_elbo"]))
-        assert label.endswith(f": {elbo[-1]:.2f} at the end")
+        assert label.endswith(f": {elbo[-1]:.1f} at the end")
     assert [K for K, _ in log_ps.values()] == [[1, 3], [1, 10, 12], [1, 2]]
     assert [nats[-1] for _, nats in log_ps.values()] == [found["test_log_likelihood"] for found in metrics]
 
