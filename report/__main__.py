@@ -8,8 +8,6 @@ import string
 import time
 from pathlib import Path
 
-import q1_samplers
-import q3_samplers
 from experiments.divergences.evaluate import main as divergences
 from experiments.harness.files import write_atomically
 from experiments.harness.options import file_path, positive_integer
@@ -17,7 +15,7 @@ from experiments.harness.run import versions
 from experiments.harness.training import choose_device
 from experiments.vae.evaluate import main as vae
 from experiments.wgan.evaluate import main as wgan
-from experiments.wgan.stand_in import STAND_IN
+from q1_samplers import STAND_IN, missing
 from q2_samplers import FAMILIES
 from report import play
 
@@ -71,10 +69,7 @@ def write_page(runs: Path, page: Path, data_dir: Path) -> None:
     content |= {f"figures_{question}": _figures(runs / question / "figures", FIGURES[question]) for question in FIGURES}
     content |= {f"data_{question}": _data(metrics[question], reference[question]) for question in FIGURES}
     content["rows"] = "".join(_row(metrics[row[0]], reference[row[0]], row) for row in ROWS)
-    machine = ", ".join(
-        f"{name} {value}" for name, value in versions(choose_device("auto")).items() if value is not None
-    )
-    content["machine"] = html.escape(machine)
+    content["machine"] = html.escape(", ".join(f"{k} {v}" for k, v in versions(choose_device("auto")).items()))
     page.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(page, string.Template(TEMPLATE.read_text()).substitute(content).encode())
 
@@ -95,11 +90,10 @@ def _row(measured: dict, reference: dict, row: tuple) -> str:
 
 def _data(measured: dict, reference: dict) -> str:
     """What was measured on which data, and whether the reference compares."""
-    runs = [f"{name}: {_run(metrics)}" for name, metrics in (("This machine", measured), ("reference", reference))]
+    sentence = f"This machine: {_run(measured)}; reference: {_run(reference)}. "
     if "family" in measured:
-        return html.escape(f"{FAMILIES[measured['family']].description}. {'; '.join(runs)}")
+        return html.escape(sentence + FAMILIES[measured["family"]].description)
     on = measured["dataset"]
-    sentence = "; ".join(runs) + ". "
     sentence += f"Measured on <b>{html.escape(on)}</b>" if on else "No real images on this machine"
     if "trained_on" in measured:
         sentence += f", with a generator trained on <b>{html.escape(str(measured['trained_on']))}</b>"
@@ -139,13 +133,10 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
 
 def set_aside_stand_in(run_dir: Path, published: bool) -> None:
     """Rename a run on a stand-in, if the published files are there now, so that a run on these begins."""
-    record = run_dir / "options.json"
-    if published and record.exists():
-        dataset = json.loads(record.read_bytes())["dataset"]
-        if dataset in (q1_samplers.STAND_IN, STAND_IN):
-            aside = run_dir.with_name(f"{run_dir.name}-{dataset}")
-            run_dir.rename(aside)
-            print(f"{run_dir} was on {dataset} and is {aside} now; a new run on the published files starts")
+    record, aside = run_dir / "options.json", run_dir.with_name(f"{run_dir.name}-{STAND_IN}")
+    if published and record.exists() and json.loads(record.read_bytes())["dataset"] == STAND_IN:
+        run_dir.rename(aside)
+        print(f"{run_dir} was on {STAND_IN} and is {aside} now; a new run on the published files starts")
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -153,8 +144,7 @@ def main(argv: list[str] | None = None) -> int:
     arguments = parse(argv)
     runs, data = arguments.runs, ["--data-dir", str(arguments.data_dir)]
     photos = [*data, *(["--data-file", str(arguments.data_file)] if arguments.data_file else [])]
-    set_aside_stand_in(runs / "q1", not q1_samplers.missing(arguments.data_dir))
-    set_aside_stand_in(runs / "q3", arguments.data_file is not None or not q3_samplers.missing(arguments.data_dir))
+    set_aside_stand_in(runs / "q1", not missing(arguments.data_dir))
     parts = [  # title, command, run directory, options, and the minutes that it took on two quiet cores
         ("1: a VAE on binarized MNIST", vae, "q1", ["--resume", *data], 2.8),
         ("2: two divergences", divergences, "q2", ["--resume"], 0.4),

@@ -24,9 +24,8 @@ def content(runs: Path, data_dir: Path, metrics: dict[str, dict]) -> dict[str, s
     """Fields of page.html that let it be played with, from runs/q1, q2 and q3, whose metrics.json are `metrics`."""
     own, dataset = runs / "q3" / "generator.pt", metrics["q1"]["dataset"]
     generator, _ = weights.load_generator(own if own.exists() else weights.BUNDLED_GENERATOR)
-    digits = np.packbits(
-        load(VAEOptions(dataset=dataset, data_dir=data_dir)).content.valid[:DIGITS].bool().numpy(), axis=1
-    )
+    valid = load(VAEOptions(dataset=dataset, data_dir=data_dir)).content.valid[:DIGITS]
+    digits = np.packbits(valid.bool().numpy(), axis=1)
     rows = list(csv.DictReader((runs / "q2" / "curves.csv").read_text().splitlines()))
     vae = load_plain(runs / "q1" / "checkpoint.pt", "run make report again")["learner"]["average"]
     data = {
