@@ -1,6 +1,7 @@
 """The door to grading/: its options, one grading a session, and the table at the end."""
 
 import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -22,7 +23,9 @@ def pytest_addoption(parser, pluginmanager):
     for name, about in OPTIONS.items():
         group.addoption(name, **about)
     # pytest takes what follows --submission for tests until it knows the option: a conftest.py there stays unread
-    pluginmanager._noconftest = True
+    if any(argument.startswith("--submission") for argument in sys.argv):
+        os.environ["SUBMISSION_GIVEN"] = "yes"  # pytest-xdist's workers know it by their environment alone
+    pluginmanager._noconftest = "SUBMISSION_GIVEN" in os.environ
 
 
 def in_folder_of_call(config, name):
