@@ -1,6 +1,7 @@
 """`python -m grading`: the marks of one submission, or with --out those of a class, without pytest."""
 
 import argparse
+import os
 import re
 import sys
 import tempfile
@@ -9,7 +10,7 @@ from pathlib import Path
 from . import course, intake
 from .checks import chosen
 from .grading import grade
-from .options import OPTIONS, cores, limits_of
+from .options import OPTIONS, limits_of
 from .report import table, write_gradescope, write_results
 from .sessions import GraderError
 from .submission import SubmissionError
@@ -28,23 +29,26 @@ def parse(arguments):
     parser.add_argument("--list", action="store_true", help="print whose each file of a class is, and grade nothing")
     student = "with a group (?P<student>...): whose a loose file of a class is, by its name"
     parser.add_argument("--student", metavar="REGEX", help=student)
-    parser.add_argument(
-        "--jobs", type=int, default=cores(), metavar="N", help="so many at a time (default %(default)s)"
-    )
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    at_a_time = "so many at a time (default %(default)s)"
+    parser.add_argument("--jobs", type=int, default=cores, metavar="N", help=at_a_time)
     for name, about in OPTIONS.items():
         parser.add_argument(name, **about)
     options = parser.parse_args(arguments)
     options.gradescope = options.gradescope and path(options.gradescope)
     try:
         options.checks, options.limits = chosen(options.questions), limits_of(options, options.gradescope)
-        if options.student and "student" not in re.compile(options.student).groupindex:
+        options.student = options.student and re.compile(options.student)
+        if options.student and "student" not in options.student.groupindex:
             raise ValueError("--student: there is no group (?P<student>...) in it")
+        if options.gradescope and options.out:
+            raise ValueError("--gradescope is for one submission, --out for a class")
+        if options.out and options.submission.resolve() == options.out.resolve():
+            raise ValueError(f"--out: {options.out} is the class's own folder")
     except ValueError as problem:
         parser.exit(2, f"error: {problem}\n")
     except re.error as problem:
         parser.exit(2, f"error: --student: {problem}\n")
-    if options.gradescope and options.out:
-        parser.exit(2, "error: --gradescope is for one submission, --out for a class\n")
     return options
 
 
@@ -72,16 +76,16 @@ def main(arguments=None):
 
 def grade_class(options):
     with tempfile.TemporaryDirectory(prefix="graded-") as scratch:
-        students, left_out = intake.assign(options.submission, Path(scratch), options.out, options.student)
+        students, left_out = intake.assign(options.submission, Path(scratch), options.student)
         assignment = intake.in_a_line(students, left_out)
         if options.list:
-            lines = [f"{name}: {', '.join(piece.path.name for piece in pieces)}" for name, pieces in students.items()]
-            print("\n".join([*lines, assignment]))
-            return 0
+            for name, pieces in students.items():
+                print(f"{name}: {', '.join(piece.path.name for piece in pieces)}")
         print(assignment, flush=True)
-        records = course.Course(students, options.out, options.checks, options.limits, assignment).grade_all(
-            options.jobs
-        )
+        if options.list:
+            return 0
+        graded = course.Course(students, options.out, options.checks, options.limits, assignment)
+        records = graded.grade_all(options.jobs)
     print(f"{len(records)} submissions: {options.out / 'marks.csv'}, {options.out / 'index.html'}")
     return 0 if all(record["status"] != course.NOT_GRADED for record in records) else 1
 

@@ -8,17 +8,15 @@ from typing import NamedTuple
 
 import torch
 
-from .checks import CHECKS, FILES
+from .checks import CHECKS
 from .judge import Lost, raised
 from .processes import DUMPABLE, prctl
 from .sessions import NO_FORK, GraderError, TooSlow, Worker
-from .submission import Piece, collect
+from .submission import Found, Piece, collect
 
 MISSING = "the function is missing"
 TIME_LIMIT, TOTAL_LIMIT = 10.0, 120.0  # seconds for a call, and for all of a submission
 AFTER_TIMEOUT = 0.2  # of the limit is what later calls of a function get, once a call has timed out
-
-
 ONLY_NEEDED = "from there on, only the graded functions and what they use were run"
 
 
@@ -73,15 +71,14 @@ class Grader:
 
     def grade(self, path, time_limit=TIME_LIMIT, total_limit=TOTAL_LIMIT, checks=CHECKS, seed=None):
         """The Grades of a folder, archive or notebook; SubmissionError where there is nothing to grade."""
-        return Grading(self.worker, time_limit, total_limit, secrets.randbits(32) if seed is None else seed).run(
-            path, checks
-        )
+        seed = secrets.randbits(32) if seed is None else seed
+        return Grading(self.worker, time_limit, total_limit, seed).run(path, checks)
 
 
-def grade(path, *limits, **options):
+def grade(path, **options):
     """Grade one submission."""
     with Grader() as grader:
-        return grader.grade(path, *limits, **options)
+        return grader.grade(path, **options)
 
 
 class Grading:
@@ -95,14 +92,13 @@ class Grading:
     def run(self, path, checks):
         pieces = path if isinstance(path, list) else [Piece(Path(path))]
         self.found, self.notes = collect(pieces, self.worker.files, sorted({check.file for check in checks}))
-        if self.worker.process is None:
-            self.worker.start()
         try:
-            for file in FILES:
+            for file in self.found:
                 self.grade_file(file, [check for check in checks if check.file == file])
         finally:
             self.worker.end_file()
-        return Grades(checks, self.lost, self.notes, time.monotonic() - self.began, self.status, self.seed)
+        seconds, notes = time.monotonic() - self.began, list(dict.fromkeys(self.notes))
+        return Grades(checks, self.lost, notes, seconds, self.status, self.seed)
 
     def left(self):
         return self.began + self.total_limit - time.monotonic()
@@ -111,21 +107,14 @@ class Grading:
         """Of several statuses the one that needs somebody to look at it stays."""
         self.status = status if self.status != "ambiguous" else self.status
 
-    def note(self, sentence):
-        if sentence not in self.notes:
-            self.notes.append(sentence)
-
     def grade_file(self, file, checks):
-        self.file = None
-        if not checks:
-            return
-        self.unusable = self.found[file].problem
+        self.file, self.unusable = None, self.found[file].problem
         if self.unusable:
-            self.note(self.unusable)
+            self.notes.append(self.unusable)
             self.be(self.found[file].status)
         for check in checks:
+            self.lost[check.name] = None
             try:
-                self.lost[check.name] = None
                 check.run(self.asker(check, file), inputs(check, self.seed))
             except (Lost, NotThere) as reason:
                 self.lost[check.name] = str(reason)
@@ -136,7 +125,7 @@ class Grading:
             self.file.close()
 
     def asker(self, check, file):
-        """What calls the submission's function for that check: `ask(x, y, ..., num_samples=5)` gives an Answer or is Lost."""
+        """What calls the submission's function for that check: `ask(x, ..., num_samples=5)` is an Answer or Lost."""
 
         def ask(*tensors, **options):
             self.load(file)
@@ -148,7 +137,7 @@ class Grading:
             seconds = round(min(seconds, max(self.left(), 0.1)), 2)
             answer = self.file.ask(check.function, request(check, self.seed, **options), list(tensors), seconds)
             for number in answer.changed:
-                self.note(f"{check.function} changes its argument number {number + 1} in place")
+                self.notes.append(f"{check.function} changes its argument number {number + 1} in place")
             return answer
 
         return ask
@@ -159,31 +148,29 @@ class Grading:
             raise NotThere(self.unusable)
         if self.file and self.file.alive():
             return
-        found = self.found[file]
-        self.file = self.load_file(file, found.path, found.needed)
-        if self.file.ended and found.needed[:1] != [-1]:
-            self.note(f"{file} {self.file.ended}: {ONLY_NEEDED}")
-            self.found[file] = found = found._replace(needed=[-1, *found.needed])
-            self.file = self.load_file(file, found.path, found.needed)
-        if self.file.stopped and not self.file.defined:
+        path, needed, *_ = self.found[file]
+        self.load_once(file, path, needed)
+        if self.file.ended and needed[:1] != [-1]:
+            self.notes.append(f"{file} {self.file.ended}: {ONLY_NEEDED}")
+            self.found[file] = Found(path, [-1, *needed])
+            self.load_once(file, path, [-1, *needed])
+        if self.file.ended or (self.file.stopped and not self.file.defined):
             self.be("does not import")
         if self.file.ended:
-            self.note(f"{file} {self.file.ended}")
+            self.notes.append(f"{file} {self.file.ended}")
             self.unusable = f"{file} could not be loaded"
-            self.be("does not import")
             raise NotThere(self.unusable)
 
-    def load_file(self, file, path, needed):
-        """Load it once, and note what is to be said of it."""
+    def load_once(self, file, path, needed):
+        """Load it, and note what is to be said of it."""
         functions = sorted({check.function for check in CHECKS if check.file == file})
         seconds = min(self.time_limit, max(self.left(), 1))
-        loaded = self.worker.load(path, functions, needed, seconds, self.total_limit)
-        for name in loaded.missing:
-            self.note(f"{file} imports {name}, which is not installed and not in the folder")
-        if loaded.compiled:
-            self.note("torch.compile is off while grading")
-        for line, name, message in loaded.stopped:
+        self.file = self.worker.load(path, functions, needed, seconds, self.total_limit)
+        for name in self.file.missing:
+            self.notes.append(f"{file} imports {name}, which is not installed and not in the folder")
+        if self.file.compiled:
+            self.notes.append("torch.compile is off while grading")
+        for line, name, message in self.file.stopped:
             slow = f"was stopped after {self.time_limit:g} seconds of importing"
             what = slow if name == "TooLong" else raised(name, message)
-            self.note(f"{file}, line {line}, {what}: {ONLY_NEEDED}")
-        return loaded
+            self.notes.append(f"{file}, line {line}, {what}: {ONLY_NEEDED}")

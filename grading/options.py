@@ -1,30 +1,13 @@
 """The options that the command and `pytest tests/graded` share."""
 
-import os
-
+SECONDS = {"metavar": "SECONDS", "type": float}
 OPTIONS = {
     "--questions": {"metavar": "LIST", "default": "1,2", "help": "grade these alone, as in 1,2.4 (default 1,2)"},
-    "--gradescope": {
-        "metavar": "FILE",
-        "default": None,
-        "help": "write one submission's marks to FILE as Gradescope's results.json",
-    },
-    "--time-limit": {"metavar": "SECONDS", "type": float, "default": 10.0, "help": "for each call (default 10)"},
-    "--total-limit": {
-        "metavar": "SECONDS",
-        "type": float,
-        "default": 120.0,
-        "help": "for all of a submission (default 120)",
-    },
-    "--seed": {"metavar": "N", "type": int, "default": None, "help": "draw the inputs of an earlier grading again"},
+    "--gradescope": {"metavar": "FILE", "help": "write one submission's marks to FILE as Gradescope's results.json"},
+    "--time-limit": {**SECONDS, "default": 10.0, "help": "for each call (default 10)"},
+    "--total-limit": {**SECONDS, "default": 120.0, "help": "for all of a submission (default 120)"},
+    "--seed": {"metavar": "N", "type": int, "help": "draw the inputs of an earlier grading again"},
 }
-
-
-def cores():
-    """How many this process may use."""
-    if hasattr(os, "process_cpu_count"):
-        return os.process_cpu_count()
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
 
 
 def limits_of(options, results):

@@ -1,12 +1,13 @@
 """A class: everybody's files graded side by side, reported safely, kept when interrupted."""
 
+import contextlib
 import csv
 import io
 import json
 import os
+import shutil
 import subprocess
 import sys
-import zipfile
 from pathlib import Path
 
 import pytest
@@ -76,7 +77,7 @@ def test_class_is_graded_whatever_a_submission_does(grader, handed_in, tmp_path,
     (handed_in / "assignment_7_export" / "submission_2" / "q1_solution.py").write_text(
         (RIGHT / "q1_solution.py").read_text()
     )
-    monkeypatch.setattr(course.Course, "grader", lambda self: grader)
+    monkeypatch.setattr(course, "Grader", lambda: contextlib.nullcontext(grader))
     assert main(command) == 0
     assert "5 of 6 have been graded before" in capsys.readouterr().out
     assert read_csv(out)["submission_2"]["total"] == "4"
@@ -100,38 +101,35 @@ def test_names_are_shown_whole_and_can_be_read_back():
     assert [s.encode("latin-1", "backslashreplace").decode("unicode_escape") for s in shown] == names
 
 
-def students(folder):
-    return {
-        path.name: [Piece(path)] for path in sorted((folder / "assignment_7_export").iterdir()) if path.suffix != ".yml"
-    }
+@pytest.fixture
+def taken(handed_in, tmp_path):
+    """Makes a Course of the submissions, with these limits."""
+    folder = handed_in / "assignment_7_export"
+    found = {path.name: [Piece(path)] for path in sorted(folder.iterdir()) if path.suffix != ".yml"}
+    return lambda **limits: course.Course(found, tmp_path / "marks", ONE, limits)
 
 
-def test_changed_suite_or_limits_grade_again(tmp_path, monkeypatch):
-    marks = {course.fingerprint([Piece(RIGHT)], [["seed", seed]]) for seed in (1, 2)}
+def test_changed_suite_or_limits_grade_again(taken, tmp_path, monkeypatch):
+    marks = {taken(seed=seed).fingerprint("submission_1") for seed in (1, 2)}
     monkeypatch.setattr(course, "__file__", str(tmp_path / "course.py"))
-    assert len(marks | {course.fingerprint([Piece(RIGHT)], [["seed", 1]])}) == 3
+    assert len(marks | {taken(seed=1).fingerprint("submission_1")}) == 3
 
 
-def test_grading_that_fails_is_said_and_does_not_stop_the_rest(handed_in, tmp_path, monkeypatch):
-    taken = course.Course(students(handed_in), tmp_path / "marks", ONE, {})
-    monkeypatch.setattr(taken, "grader", lambda: 1 / 0)
-    assert {record["status"] for record in taken.grade_all(2)} == {course.NOT_GRADED}
-    assert not any(taken.already_graded(name) for name in taken.found)
+def test_grading_that_fails_is_said_and_does_not_stop_the_rest(taken, monkeypatch):
+    monkeypatch.setattr("grading.grading.Grader.grade", lambda self, *arguments, **options: 1 / 0)
+    assert {record["status"] for record in taken().grade_all(2)} == {course.NOT_GRADED}
+    assert not any(taken().already_graded(name) for name in taken().found)
 
 
-def test_interruption_keeps_what_is_done(grader, handed_in, tmp_path, monkeypatch):
-    found, limits = students(handed_in), {"time_limit": 0.5}
-    taken = course.Course(found, tmp_path / "marks", ONE, limits)
-    monkeypatch.setattr(taken, "grader", lambda: grader)
-    monkeypatch.setattr(taken, "progress", lambda *arguments: (_ for _ in ()).throw(KeyboardInterrupt))
+def test_interruption_keeps_what_is_done(grader, taken, tmp_path, monkeypatch):
+    monkeypatch.setattr(course, "Grader", lambda: contextlib.nullcontext(grader))
+    monkeypatch.setattr(course.Course, "progress", lambda *arguments: (_ for _ in ()).throw(KeyboardInterrupt))
     with pytest.raises(KeyboardInterrupt):
-        taken.grade_all(1)
-    done = len(read_csv(tmp_path / "marks"))
-    assert 1 <= done < len(found)
-    assert sum(course.Course(found, tmp_path / "marks", ONE, limits).already_graded(name) for name in found) >= done
-    assert not any(
-        course.Course(found, tmp_path / "marks", ONE, {"time_limit": 9}).already_graded(name) for name in found
-    )
+        taken(time_limit=0.5).grade_all(1)
+    done, again, other = len(read_csv(tmp_path / "marks")), taken(time_limit=0.5), taken(time_limit=9)
+    assert 1 <= done < len(again.found)
+    assert sum(again.already_graded(name) for name in again.found) >= done
+    assert not any(other.already_graded(name) for name in other.found)
 
 
 def test_mistakes_are_counted_by_what_they_look_like():
@@ -148,10 +146,11 @@ def test_file_names_are_safe_and_differ():
 
 def test_autograder_runs_in_gradescopes_folders(tmp_path):
     """make's archive, unpacked as Gradescope does, grades a submission there without the rest of this project."""
-    subprocess.run(["make", "-B", "autograder.zip", f"PYTHON={sys.executable}"], cwd=PROJECT, check=True)
+    shutil.copytree(PROJECT / "grading", tmp_path / "grading")
+    make = ["make", "-f", str(PROJECT / "Makefile"), "autograder.zip", f"PYTHON={sys.executable}"]
+    subprocess.run(make, cwd=tmp_path, check=True)
     source = tmp_path / "source"
-    with zipfile.ZipFile(PROJECT / "autograder.zip") as archive:
-        archive.extractall(source)
+    shutil.unpack_archive(tmp_path / "autograder.zip", source)
     (tmp_path / "results").mkdir()
     (tmp_path / "submission").symlink_to(RIGHT)
     environment = {**os.environ, "AUTOGRADER": str(tmp_path), "AUTOGRADER_PYTHON": sys.executable}
