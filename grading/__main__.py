@@ -32,12 +32,15 @@ def parse(arguments):
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     at_a_time = "so many at a time (default %(default)s)"
     parser.add_argument("--jobs", type=int, default=cores, metavar="N", help=at_a_time)
+    results = "write one submission's marks to FILE as Gradescope's results.json"
+    parser.add_argument("--gradescope", type=path, metavar="FILE", help=results)
     for name, about in OPTIONS.items():
         parser.add_argument(name, **about)
     options = parser.parse_args(arguments)
-    options.gradescope = options.gradescope and path(options.gradescope)
     try:
-        options.checks, options.limits = chosen(options.questions), limits_of(options, options.gradescope)
+        options.checks, options.limits = chosen(options.questions), limits_of(options)
+        if options.gradescope and (options.gradescope.is_dir() or not options.gradescope.parent.is_dir()):
+            raise ValueError(f"--gradescope: {options.gradescope} is a folder, or in none")
         options.student = options.student and re.compile(options.student)
         if options.student and "student" not in options.student.groupindex:
             raise ValueError("--student: there is no group (?P<student>...) in it")
@@ -85,9 +88,9 @@ def grade_class(options):
         if options.list:
             return 0
         graded = course.Course(students, options.out, options.checks, options.limits, assignment)
-        records = graded.grade_all(options.jobs)
-    print(f"{len(records)} submissions: {options.out / 'marks.csv'}, {options.out / 'index.html'}")
-    return 0 if all(record["status"] != course.NOT_GRADED for record in records) else 1
+        marks = graded.grade_all(options.jobs)
+    print(f"{len(marks)} submissions: {options.out / 'marks.csv'}, {options.out / 'index.html'}")
+    return 0 if all(grades.status != course.NOT_GRADED for grades in marks.values()) else 1
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 import os
 import secrets
 import time
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,8 +15,6 @@ from .processes import DUMPABLE, prctl
 from .sessions import NO_FORK, GraderError, TooSlow, Worker
 from .submission import Found, Piece, collect
 
-MISSING = "the function is missing"
-TIME_LIMIT, TOTAL_LIMIT = 10.0, 120.0  # seconds for a call, and for all of a submission
 AFTER_TIMEOUT = 0.2  # of the limit is what later calls of a function get, once a call has timed out
 ONLY_NEEDED = "from there on, only the graded functions and what they use were run"
 
@@ -24,24 +23,31 @@ class NotThere(Exception):
     """There is no function to call; the message says why."""
 
 
-class Grades(NamedTuple):
-    """What a submission got: for each check the sentence that says why its marks are lost, or None."""
+class Row(NamedTuple):
+    """What came of one check: where its marks are lost, the sentence says why."""
 
-    checks: list
-    lost: dict
+    question: str
+    function: str
+    title: str
+    worth: float
+    marks: float
+    sentence: str | None
+
+
+class Grades(NamedTuple):
+    """What a submission got."""
+
+    rows: list
     notes: list
     seconds: float
     status: str = "graded"
     seed: int = 0
 
-    def marks(self, check):
-        return 0 if self.lost[check.name] else check.marks
-
     def total(self):
-        return sum(self.marks(check) for check in self.checks)
+        return sum(row.marks for row in self.rows)
 
     def worth(self):
-        return sum(check.marks for check in self.checks)
+        return sum(row.worth for row in self.rows)
 
 
 def inputs(check, seed):
@@ -69,14 +75,13 @@ class Grader:
         self.worker.close()
         prctl(DUMPABLE, 1)
 
-    def grade(self, path, time_limit=TIME_LIMIT, total_limit=TOTAL_LIMIT, checks=CHECKS, seed=None):
+    def grade(self, path, time_limit=10.0, total_limit=120.0, checks=CHECKS, seed=None):
         """The Grades of a folder, archive or notebook; SubmissionError where there is nothing to grade."""
         seed = secrets.randbits(32) if seed is None else seed
         return Grading(self.worker, time_limit, total_limit, seed).run(path, checks)
 
 
 def grade(path, **options):
-    """Grade one submission."""
     with Grader() as grader:
         return grader.grade(path, **options)
 
@@ -86,7 +91,7 @@ class Grading:
 
     def __init__(self, worker, time_limit, total_limit, seed):
         self.worker, self.time_limit, self.total_limit, self.seed = worker, time_limit, total_limit, seed
-        self.began, self.lost, self.notes, self.slow = time.monotonic(), {}, [], set()
+        self.began, self.rows, self.notes, self.slow = time.monotonic(), [], [], set()
         self.status, self.file, self.found, self.unusable = "graded", None, {}, None
 
     def run(self, path, checks):
@@ -98,52 +103,46 @@ class Grading:
         finally:
             self.worker.end_file()
         seconds, notes = time.monotonic() - self.began, list(dict.fromkeys(self.notes))
-        return Grades(checks, self.lost, notes, seconds, self.status, self.seed)
+        if any(found.status == "ambiguous" for found in self.found.values()):
+            self.status = "ambiguous"  # which needs somebody to look at it, more than others
+        return Grades(self.rows, notes, seconds, self.status, self.seed)
 
     def left(self):
         return self.began + self.total_limit - time.monotonic()
-
-    def be(self, status):
-        """Of several statuses the one that needs somebody to look at it stays."""
-        self.status = status if self.status != "ambiguous" else self.status
 
     def grade_file(self, file, checks):
         self.file, self.unusable = None, self.found[file].problem
         if self.unusable:
             self.notes.append(self.unusable)
-            self.be(self.found[file].status)
+            self.status = self.found[file].status
         for check in checks:
-            self.lost[check.name] = None
+            sentence = None
             try:
-                check.run(self.asker(check, file), inputs(check, self.seed))
+                check.run(partial(self.ask, check, file), inputs(check, self.seed))
             except (Lost, NotThere) as reason:
-                self.lost[check.name] = str(reason)
+                sentence = str(reason)
                 if isinstance(reason, TooSlow):
                     self.slow.add(check.function)
-                    self.be("timed out")
+                    self.status = "timed out"
+            self.rows.append(Row(*check[:4], 0 if sentence else check.marks, sentence))
         if self.file:
             self.file.close()
 
-    def asker(self, check, file):
-        """What calls the submission's function for that check: `ask(x, ..., num_samples=5)` is an Answer or Lost."""
-
-        def ask(*tensors, **options):
-            self.load(file)
-            if check.function not in self.file.defined:
-                raise NotThere(MISSING)
-            if self.left() <= 0:
-                raise TooSlow(f"not tried: a whole grading may take {self.total_limit:g} seconds")
-            seconds = self.time_limit * (AFTER_TIMEOUT if check.function in self.slow else 1)
-            seconds = round(min(seconds, max(self.left(), 0.1)), 2)
-            answer = self.file.ask(check.function, request(check, self.seed, **options), list(tensors), seconds)
-            for number in answer.changed:
-                self.notes.append(f"{check.function} changes its argument number {number + 1} in place")
-            return answer
-
-        return ask
+    def ask(self, check, file, *tensors, **options):
+        """The submission's Answer to a check that calls `ask(x, y, ..., num_samples=5)`, or Lost."""
+        self.load(file)
+        if check.function not in self.file.defined:
+            raise NotThere("the function is missing")
+        if self.left() <= 0:
+            raise TooSlow(f"not tried: a whole grading may take {self.total_limit:g} seconds")
+        seconds = self.time_limit * (AFTER_TIMEOUT if check.function in self.slow else 1)
+        seconds = round(min(seconds, max(self.left(), 0.1)), 2)
+        answer = self.file.ask(check.function, request(check, self.seed, **options), list(tensors), seconds)
+        for number in answer.changed:
+            self.notes.append(f"{check.function} changes its argument number {number + 1} in place")
+        return answer
 
     def load(self, file):
-        """Have the file loaded, unless it is or cannot be."""
         if self.unusable:
             raise NotThere(self.unusable)
         if self.file and self.file.alive():
@@ -155,7 +154,7 @@ class Grading:
             self.found[file] = Found(path, [-1, *needed])
             self.load_once(file, path, [-1, *needed])
         if self.file.ended or (self.file.stopped and not self.file.defined):
-            self.be("does not import")
+            self.status = "does not import"
         if self.file.ended:
             self.notes.append(f"{file} {self.file.ended}")
             self.unusable = f"{file} could not be loaded"

@@ -107,7 +107,7 @@ def named(groups):
     """Name to Pieces. The export's number is in the name only where two have the same; no two names are the same."""
     same, students = [student for student, _ in groups], {}
     attempts = any(piece.order[0] for pieces in groups.values() for piece in pieces)
-    start = os.path.commonprefix(same).rfind("_") + 1 if attempts else 0  # Blackboard: the name of the assignment
+    start = os.path.commonprefix(same).rfind("_") + 1 if attempts else 0  # Blackboard's assignment  # noqa: RUF071
     for (student, number), pieces in groups.items():
         name = (f"{student}_{number}" if number and same.count(student) > 1 else student)[start:]
         while name in students:
@@ -117,7 +117,6 @@ def named(groups):
 
 
 def in_a_line(students, left_out):
-    """The assignment as a grading begins with it."""
     line = f"{len(students)} student{'s' * (len(students) != 1)}"
     files = f"{len(left_out)} file{'s' * (len(left_out) != 1)} left out: {', '.join(left_out)}"
     return f"{line}, {files}" if left_out else line

@@ -40,25 +40,20 @@ class Worker:
         self.process, self.control, self.user = None, None, None
 
     def start(self):
-        """A worker that has read no other submission, in a session of its own, where no interrupt from the keyboard comes."""
+        """A worker that has read no other submission; with a session of its own, so no keyboard interrupts it."""
         self.stop()
         self.fresh_folder()
         self.control, theirs = socket.socketpair()
         settings = {"OMP_NUM_THREADS": "1", "MPLBACKEND": "Agg", "CUDA_VISIBLE_DEVICES": "", "TORCHDYNAMO_DISABLE": "1"}
         work = str(self.work)
         settings |= {"HOME": work, "TMPDIR": work, "MPLCONFIGDIR": f"{work}/matplotlib"}
+        command = [sys.executable, "-B", str(WORKER), str(theirs.fileno()), work]
+        pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE}
+        alone = {"env": os.environ | settings, "pass_fds": [theirs.fileno()], "start_new_session": True}
         with theirs:
-            self.process = subprocess.Popen(
-                [sys.executable, "-B", str(WORKER), str(theirs.fileno()), work],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.PIPE,
-                env=os.environ | settings,
-                pass_fds=[theirs.fileno()],
-                start_new_session=True,
-            )
+            self.process = subprocess.Popen(command, **pipes, **alone)
         try:
-            self.user = wire.receive_header(self.control, time.monotonic() + START)["user"]
+            self.user = wire.receive(self.control, time.monotonic() + START)[0]["user"]
         except (EOFError, OSError, ValueError):
             self.process.kill()
             said = self.process.communicate()[1].decode(errors="replace").strip().splitlines() or ["nothing"]
@@ -104,7 +99,7 @@ class Worker:
             return None
         with contextlib.suppress(OSError, EOFError, ValueError):
             wire.send(self.control, {"patience": patience})
-            return wire.receive_header(self.control, time.monotonic() + 30)["ended"]
+            return wire.receive(self.control, time.monotonic() + 30)[0]["ended"]
         self.stop()
         return None
 
@@ -133,7 +128,7 @@ class LoadedFile:
         self.worker, self.connection, self.function, self.calls = worker, connection, None, None
         self.defined, self.missing, self.stopped, self.compiled, self.ended = [], [], [], False, None
         try:
-            loaded = wire.receive_header(connection, time.monotonic() + 2 * time_limit + GRACE)
+            loaded = wire.receive(connection, time.monotonic() + 2 * time_limit + GRACE)[0]
             self.defined = [str(name) for name in loaded["defined"]]
             self.missing = [plain(name, 40) for name in loaded["missing"]][:20]
             self.stopped = [(int(line), str(name), str(message)) for line, name, message in loaded["stopped"]][:20]
@@ -164,7 +159,11 @@ class LoadedFile:
         deadline = time.monotonic() + seconds
         try:
             if function != self.function:
-                self.start_function(function)
+                self.end_function()
+                self.calls, theirs = socket.socketpair()
+                self.function = function
+                with theirs:
+                    wire.send(self.connection, {"function": function}, descriptors=[theirs.fileno()])
             wire.send(self.calls, request, tensors)
             return Answer.read(*wire.receive(self.calls, deadline))
         except TimeoutError:
@@ -176,21 +175,15 @@ class LoadedFile:
             self.end_function()
             raise Lost("wrote what is no answer") from None
 
-    def start_function(self, function):
-        if self.function:
-            self.end_function()
-        self.calls, theirs = socket.socketpair()
-        self.function = function
-        with theirs:
-            wire.send(self.connection, {"function": function}, descriptors=[theirs.fileno()])
-
     def end_function(self, patience=0.0):
         """How the process that calls the function ended, if it did by itself; if nobody says, the file is closed."""
+        if self.function is None:
+            return None
         self.function = None
         self.calls.close()
         with contextlib.suppress(EOFError, OSError, ValueError):
             wire.send(self.connection, {"patience": patience})
-            return wire.receive_header(self.connection, time.monotonic() + patience + GRACE).get("ended")
+            return wire.receive(self.connection, time.monotonic() + patience + GRACE)[0].get("ended")
         self.close("ended the process that had loaded it")
         return None
 

@@ -21,8 +21,8 @@ DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Import, 
 NOT_PARSED = (SyntaxError, ValueError, RecursionError, MemoryError)
 
 
-class Unreadable(Exception):
-    """What is no notebook; the message says why, as the end of a sentence."""
+class SubmissionError(Exception):
+    """Something that was handed in cannot be read; the message says why, in one line."""
 
 
 def is_notebook(path):
@@ -30,7 +30,7 @@ def is_notebook(path):
 
 
 def functions_of(path):
-    """The graded functions that a notebook or a .py defines itself, to whether they return something: a template does not."""
+    """The graded functions that a file defines itself, each with whether it returns something or is a template."""
     found = {}
     if not is_notebook(path) and not any(name.encode() in path.read_bytes() for name in [*FUNCTIONS, "import *"]):
         return found
@@ -140,7 +140,7 @@ def as_python(text):
 
 
 def replace(lines, first):
-    """Put Python in the place of a line that is none: a magic does nothing and gives nothing, but what %time runs stays."""
+    """Put Python in the place of a line that is none: a magic does and gives nothing, but what %time runs stays."""
     line = lines[first]
     indent = len(line) - len(line.lstrip())
     assigned, timed = re.match(r"(\s*\w[\w, ]*=)\s*[!%]", line), re.match(r"\s*%time\s+(.+)", line)
@@ -152,10 +152,10 @@ def replace(lines, first):
 
 
 def cells(path):
-    """The text of each code cell; Unreadable where the file is no notebook."""
+    """The text of each code cell; SubmissionError where the file is no notebook."""
     data = path.read_bytes()
     if not data.strip():
-        raise Unreadable("is empty")
+        raise SubmissionError("is empty")
     try:
         book = json.loads(data)
         sheets = book.get("worksheets", [book])  # before nbformat 4
@@ -163,5 +163,5 @@ def cells(path):
         return ["".join(cell.get("source", cell.get("input", ""))) for cell in found]
     except (ValueError, RecursionError, KeyError, TypeError, AttributeError) as problem:
         if b"\n=======" in data and b"\n>>>>>>>" in data:
-            raise Unreadable("holds a merge conflict of git, no notebook") from None
-        raise Unreadable(f"holds no notebook: {type(problem).__name__}: {problem}") from None
+            raise SubmissionError("holds a merge conflict of git, no notebook") from None
+        raise SubmissionError(f"holds no notebook: {type(problem).__name__}: {problem}") from None

@@ -15,14 +15,10 @@ from typing import NamedTuple
 
 from .checks import FILES
 from .processes import remove
-from .source import FUNCTIONS, Unreadable, functions_of, is_notebook, needed_lines, read
+from .source import FUNCTIONS, SubmissionError, functions_of, is_notebook, needed_lines, read
 
 MOST = 50 * 2**20, 5000  # bytes and files of a submission
 CODE = re.compile(r"\.(py|py\.txt|ipynb|zip|tar|tar\.\w+|tgz|7z|rar)$", re.IGNORECASE)
-
-
-class SubmissionError(Exception):
-    """There is nothing to grade; the message says what and where, in one line."""
 
 
 class Piece(NamedTuple):
@@ -109,7 +105,7 @@ def lay_out(path, place, room):
 
 
 def members(path):
-    """Name, size, whether it is a link, and what opens it, for each file of a folder or an archive, or for one file."""
+    """Name, size, whether it is a link, and what opens it, for each file of a folder or an archive."""
     if not is_archive(path):
         for file in files_below(path) if path.is_dir() else [path]:
             yield str(file.relative_to(path)), file.stat().st_size, False, partial(open, file, "rb")
@@ -138,7 +134,7 @@ def files_below(folder):
 
 
 def file_meant(path):
-    """Which of FILES a name means: q1_solution.py itself, Q1_Solution.py, "q1_solution (1).py", ann_q1_solution.py.txt."""
+    """Which of FILES a name means: q1_solution.py, Q1_Solution.py, "q1_solution (1).py", ann_q1_solution.py.txt."""
     found = re.search(r"(q\d)[-_ ]?solution[^.]*\.py(\.txt)?$", path.name.lower())
     return found and f"{found[1]}_solution.py" in FILES and f"{found[1]}_solution.py"
 
@@ -152,14 +148,12 @@ def is_archive(path):
 
 
 class Candidate(NamedTuple):
-    """A file of a submission: what it may be taken for."""
-
     path: Path
     shown: str  # where it was handed in
     order: tuple
     depth: int
     defined: dict  # graded function to whether it returns something, which the one of a template does not
-    problem: str | None
+    problems: list
 
     def means(self, file):
         return file_meant(self.path) == file or any(FUNCTIONS[name] == file for name in self.defined)
@@ -178,21 +172,26 @@ def candidates(target, origin):
     found = []
     for path in files_below(target):
         first, *within = path.relative_to(target).parts
-        piece, defined, problem = origin[first], {}, None
+        piece, defined, problems = origin[first], {}, []
         shown = str(PurePosixPath(*within) if within and len(origin) == 1 else PurePosixPath(piece.path.name, *within))
         try:
             defined = functions_of(path) if is_source(path) else {}
-        except Unreadable as unreadable:
-            problem = f"{shown} cannot be read: it {unreadable}"
-        found.append(Candidate(path, shown, piece.order, len(within) - piece.path.is_dir(), defined, problem))
+        except SubmissionError as problem:
+            problems = [f"{shown} cannot be read: it {problem}"]
+        if is_notebook(path) and not defined and not problems:
+            problems = [f"{shown} defines no graded function", *read(path)[1]]
+        found.append(Candidate(path, shown, piece.order, len(within) - piece.path.is_dir(), defined, problems))
     return found
 
 
 def choose(file, there):
-    """What was Found for a question, and notes on what was taken for it; two that rank alike and differ are ambiguous."""
-    meant = [one for one in there if one.means(file) and not one.problem]
+    """What was Found for a question, and notes on what was taken; two that rank alike and differ are ambiguous."""
+    meant = [one for one in there if one.means(file) and not one.problems]
     if not meant:
-        return Found(problem=f"{file} is not there", status="no such file"), what_is_there(file, there)
+        notes = [note for one in there for note in one.problems]
+        listed = [one.shown for one in there if not one.problems and not any(map(one.means, FILES))]
+        notes += [f"for {file} there is {', '.join(listed[:5])}"] if listed else []
+        return Found(problem=f"{file} is not there", status="no such file"), notes
     best, *others = sorted(meant, key=lambda one: one.rank(file), reverse=True)
     others = [one for one in others if one.count(file) and one.path.read_bytes() != best.path.read_bytes()]
     equals = [one.shown for one in others if one.rank(file) == best.rank(file)]
@@ -210,16 +209,3 @@ def choose(file, there):
         listed = ", ".join(f"{one.shown} ({one.count(file)})" for one in others[:5])
         notes.append(f"{best.shown} defines {best.count(file)} functions of {file} and was taken, not {listed}")
     return Found(place, needed), notes
-
-
-def what_is_there(file, there):
-    """Notes on what there is where a file is missing, and why it was not taken."""
-    notes, listed = [one.problem for one in there if one.problem], []
-    for one in there:
-        if one.problem or any(one.means(other) for other in FILES):
-            continue
-        if is_notebook(one.path):
-            notes += [f"{one.shown} defines no graded function", *read(one.path)[1]]
-        else:
-            listed.append(one.shown)
-    return notes + ([f"for {file} there is {', '.join(listed[:5])}"] if listed else [])

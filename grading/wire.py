@@ -1,6 +1,6 @@
 """What judge and worker write to each other: a JSON header and raw numbers, so that reading it can run nobody's code.
 
-A payload is the length of the header, the header, and the bytes of its tensors; on a socket the payload's length comes first.
+A payload is the length of the header, the header, and the bytes of its tensors. On a socket its length comes first.
 """
 
 import json
@@ -16,7 +16,6 @@ DTYPES = {"float32": torch.float32, "float64": torch.float64}
 
 
 def pack(header, tensors=()):
-    """The payload of a header, a dictionary of plain values, and float32 or float64 tensors."""
     kinds = [[str(tensor.dtype).removeprefix("torch."), list(tensor.shape)] for tensor in tensors]
     head = json.dumps({"header": header, "tensors": kinds}).encode()
     parts = [tensor.detach().contiguous().numpy().tobytes() for tensor in tensors]
@@ -47,19 +46,14 @@ def send(connection, header, tensors=(), descriptors=()):
 
 
 def receive(connection, deadline=None):
-    """Header and tensors. TimeoutError at the deadline, however many bytes have come; EOFError at the end, or ValueError."""
+    """Header and tensors; TimeoutError at the deadline, however many bytes have come; EOFError; ValueError."""
     (length,) = struct.unpack("<Q", exactly(connection, 8, deadline))
     if length > MOST:
         raise ValueError(f"{length} bytes")
     return unpack(exactly(connection, length, deadline))
 
 
-def receive_header(connection, deadline):
-    return receive(connection, deadline)[0]
-
-
 def receive_with_descriptor(connection):
-    """One header and the file that came with it, or None."""
     start, descriptors, *_ = socket.recv_fds(connection, 8, 1)
     if not start:
         raise EOFError

@@ -72,7 +72,6 @@ def serve_file(connection, scratch, user, seconds, root, file, functions, needed
 
 
 def serve_function(number, above, function):
-    """Answer one request after another."""
     above.close()
     os.setpgid(0, 0)
     connection = socket.socket(fileno=number)
