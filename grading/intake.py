@@ -79,7 +79,9 @@ def is_code(path):
 
 def is_empty_submission(path):
     """A folder, but not lost+found or __MACOSX, where all files are hidden, nor the marks of an earlier grading."""
-    return path.is_dir() and not (path / "marks.csv").exists() and bool(files_below(path) or not os.listdir(path))
+    if not path.is_dir() or not os.access(path, os.R_OK | os.X_OK) or (path / "marks.csv").exists():
+        return False
+    return bool(files_below(path) or not os.listdir(path))
 
 
 def is_loose(path):
@@ -114,9 +116,3 @@ def named(groups):
             name += f" ({pieces[0].path.name})"
         students[name] = pieces
     return dict(sorted(students.items()))
-
-
-def in_a_line(students, left_out):
-    line = f"{len(students)} student{'s' * (len(students) != 1)}"
-    files = f"{len(left_out)} file{'s' * (len(left_out) != 1)} left out: {', '.join(left_out)}"
-    return f"{line}, {files}" if left_out else line

@@ -42,8 +42,6 @@ class Nothing(MagicMock):
 
 
 class StandIn(types.ModuleType):
-    """A module in which every name exists."""
-
     __path__ = ()
 
     def __getattr__(self, name):

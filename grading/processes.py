@@ -69,27 +69,22 @@ def enter(connection, folder, seconds, user):
         os.dup2(nothing, stream)
     os.close(nothing)
     os.chdir(folder)
-    lower(resource.RLIMIT_CPU, math.ceil(seconds))  # for the case that everybody who would end the child is gone
-    lower(resource.RLIMIT_FSIZE, FILE_SIZE)
-    lower(resource.RLIMIT_CORE, 0)
+    limits = {resource.RLIMIT_FSIZE: FILE_SIZE, resource.RLIMIT_CORE: 0}
+    limits[resource.RLIMIT_CPU] = math.ceil(seconds)  # for the case that everybody who would end the child is gone
     if user:
-        lower(resource.RLIMIT_NPROC, PROCESSES)
+        limits[resource.RLIMIT_NPROC] = PROCESSES
     if sys.platform == "linux":
         with open("/proc/self/statm", encoding="utf-8") as file:
-            mapped = int(file.read().split()[0]) * resource.getpagesize()
-        lower(resource.RLIMIT_AS, mapped + MEMORY)
+            limits[resource.RLIMIT_AS] = MEMORY + int(file.read().split()[0]) * resource.getpagesize()
+    for kind, value in limits.items():
+        hard = resource.getrlimit(kind)[1]
+        value = value if hard == resource.RLIM_INFINITY else min(value, hard)  # the system's own may be stricter
+        resource.setrlimit(kind, (value, value))
     if user:
         become(user)
     prctl(NO_NEW_PRIVILEGES, 1)
     prctl(DUMPABLE, 1)  # or its own /dev/stdout would be closed to it
     return 3
-
-
-def lower(kind, value):
-    """Set a limit of the system, or leave the system's own where that is stricter."""
-    _, hard = resource.getrlimit(kind)
-    value = value if hard == resource.RLIM_INFINITY else min(value, hard)
-    resource.setrlimit(kind, (value, value))
 
 
 def end(child, patience=0.0):

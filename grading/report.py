@@ -7,7 +7,7 @@ import os
 import re
 import shutil
 import tempfile
-from collections import Counter, defaultdict
+from collections import Counter
 from html import escape
 from itertools import groupby
 
@@ -149,15 +149,14 @@ def distributions(graded):
 
 def frequent(graded):
     """(function, mistake) to how many submissions made it and one sentence about it, most frequent first."""
-    makers, example = defaultdict(set), {}
-    for name, grades in graded.items():
-        for row in grades.rows:
-            if row.sentence and row.worth and row.sentence not in grades.notes:  # of the whole submission
-                key = row.function, mistake(row.sentence)
-                makers[key].add(name)
-                example.setdefault(key, row.sentence)
-    ordered = sorted(makers, key=lambda key: (-len(makers[key]), key))
-    return [(key, (len(makers[key]), example[key])) for key in ordered]
+    times, example = Counter(), {}
+    for grades in graded.values():
+        rows = [row for row in grades.rows if row.sentence and row.worth]
+        of_these = [row for row in rows if row.sentence not in grades.notes]  # those are of the whole submission
+        found = {(row.function, mistake(row.sentence)): row.sentence for row in of_these}
+        times.update(found.keys())
+        example = found | example
+    return [(key, (count, example[key])) for key, count in times.most_common()]
 
 
 def mistake(sentence):

@@ -41,14 +41,10 @@ def functions_of(path):
         bound = names_in(statement)[0]
         if "*" in bound and (path.parent / module).is_file():
             bound = FUNCTIONS
-        empty = {node.name for node in ast.walk(statement) if isinstance(node, ast.FunctionDef) and not returns(node)}
-        found |= {name: found.get(name) or name not in empty for name in FUNCTIONS if name in bound}
+        results = [node.value for node in ast.walk(statement) if isinstance(node, ast.Return) and node.value]
+        written = not isinstance(statement, ast.FunctionDef) or any(ast.unparse(value) != "None" for value in results)
+        found |= {name: found.get(name) or written for name in FUNCTIONS if name in bound}
     return found
-
-
-def returns(function):
-    results = [node.value for node in ast.walk(function) if isinstance(node, ast.Return) and node.value]
-    return any(ast.unparse(value) != "None" for value in results)
 
 
 def needed_lines(text):

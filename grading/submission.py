@@ -68,7 +68,7 @@ def collect(pieces, target, files=FILES):
 
 def lay_out(path, place, room):
     """Copy or unpack a file, folder or archive while there is room, bytes and files; the members left out, and why."""
-    if path.suffix.lower() in (".7z", ".rar"):
+    if is_archive(path) and path.suffix.lower() in (".7z", ".rar"):
         kinds = f"but a .zip, .tar or .tar.gz, not a {path.suffix} file"
         raise SubmissionError(f"{path.name} cannot be unpacked here, {kinds}")
     if not path.exists():

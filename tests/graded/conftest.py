@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from grading.__main__ import OPTIONS, limits_of
 from grading.checks import CHECKS, chosen
 from grading.grading import grade
-from grading.options import OPTIONS, limits_of
 from grading.report import table
 from grading.sessions import NO_FORK, GraderError
 from grading.submission import SubmissionError

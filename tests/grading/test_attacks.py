@@ -32,12 +32,6 @@ EARN_A_MARK = {
                 frame = frame.f_back
             return torch.zeros(len(y))
         """,
-    "looks for the answer in all objects": """
-        import gc, torch
-        def log_mean_exp(y):
-            found = [t for t in gc.get_objects() if isinstance(t, torch.Tensor) and t.dtype == torch.float64]
-            return next((t for t in found if t.numel() == len(y)), torch.zeros(len(y)))
-        """,
     "imports the judge": """
         import sys, torch
         def log_mean_exp(y):
@@ -63,13 +57,6 @@ EARN_A_MARK = {
         """,
 }
 EARN_NOTHING = {
-    "writes what a judge might like to every descriptor": """
-        import os, struct, json
-        def log_mean_exp(y):
-            text = json.dumps({"check": "Q1.3 log_mean_exp: values", "lost": None, "end": None}).encode() + b"\\n"
-            write(text * 100)
-            os._exit(0)
-        """,
     "sends an answer of its own making": """
         import os, struct, json
         def log_mean_exp(y):
