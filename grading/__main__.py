@@ -24,7 +24,6 @@ OPTIONS = {
 
 
 def limits_of(options):
-    """The limits and the seed, or ValueError where they cannot be."""
     for name in ("time_limit", "total_limit", "jobs"):
         if not getattr(options, name, 1) > 0:
             raise ValueError(f"--{name.replace('_', '-')}: must be above 0")
@@ -39,12 +38,13 @@ def path(text):
 
 def parse(arguments):
     parser = argparse.ArgumentParser("python -m grading", description=__doc__)
-    add, cores = parser.add_argument, getattr(os, "sched_getaffinity", lambda process: range(os.cpu_count()))(0)
+    add = parser.add_argument
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     add("submission", type=path, help="a folder, archive or .ipynb; with --out or --list one with many of them")
     add("--out", type=path, metavar="FOLDER", help="grade a class: write marks.csv, index.html and a page for each")
     add("--list", action="store_true", help="print whose each file of a class is, and grade nothing")
     add("--student", metavar="REGEX", help="with a group (?P<student>...): whose a loose file is, by its name")
-    add("--jobs", type=int, default=len(cores), metavar="N", help="so many at a time (default %(default)s)")
+    add("--jobs", type=int, default=cores, metavar="N", help="so many at a time (default %(default)s)")
     add("--gradescope", type=path, metavar="FILE", help="write one submission's marks as Gradescope's results.json")
     for name, about in OPTIONS.items():
         add(name, **about)

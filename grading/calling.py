@@ -60,7 +60,13 @@ def respond(function, request, tensors):
         given = [leaf.clone() for leaf in leaves]
         result = function(*given, *([critic] if critic else []), **request["options"])
         changed |= {number for number, (leaf, copy) in enumerate(zip(leaves, given)) if not torch.equal(leaf, copy)}
-        kind, numbers = describe(result)
+        kind = {"kind": "object", "type": type(result).__name__[:100], "shape": [], "differentiable": False}
+        numbers = None
+        if isinstance(result, torch.Tensor):
+            kind |= {"kind": "tensor", "shape": list(result.shape), "differentiable": result.requires_grad}
+            numbers = result.detach().reshape(-1).double() if result.numel() <= MOST_NUMBERS else None
+        elif isinstance(result, (int, float)):
+            kind["kind"], numbers = "number", torch.tensor([float(result)], dtype=torch.float64)
         if first not in (None, kind):
             return {**kind, "changed": []}, []
         first = kind
@@ -73,17 +79,6 @@ def respond(function, request, tensors):
     found = torch.autograd.grad(result.sum(), wanted, allow_unused=True)
     header["reached"] = [part is not None for part in found]
     return header, [torch.stack(values), *(part.detach().double() for part in found if part is not None)]
-
-
-def describe(result):
-    """What kind of thing a result is, and its numbers in one row, if it has a bearable count of them."""
-    kind = {"kind": "object", "type": type(result).__name__[:100], "shape": [], "differentiable": False}
-    if isinstance(result, torch.Tensor):
-        kind |= {"kind": "tensor", "shape": list(result.shape), "differentiable": result.requires_grad}
-        return kind, result.detach().reshape(-1).double() if result.numel() <= MOST_NUMBERS else None
-    if isinstance(result, (int, float)):
-        return kind | {"kind": "number"}, torch.tensor([float(result)], dtype=torch.float64)
-    return kind, None
 
 
 def raised(problem):

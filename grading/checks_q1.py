@@ -198,10 +198,7 @@ def mc_many(ask, rng):
 
 
 def mc_spread(ask, rng):
-    """An average of 25 samples spreads a fifth as much as one sample; twice that is allowed, hardly any spread is not.
-
-    The deviation of 100 calls is itself known to 7 percent or so, and a z drawn too wide spreads three times as much.
-    """
+    """An average of 25 samples spreads a fifth as much as one; the deviation of 100 calls is known to 7 percent."""
     arguments = wide_and_tight(rng, 1, 3, 1.2, 1.4)
     tried = "the spread of 100 calls with num_samples=25"
     got = float(numbers(tried, ask(*arguments, calls=100, num_samples=25), 1).std())
@@ -224,8 +221,7 @@ def mc_shape(ask, rng):
 
 
 SHAPE, LAYOUT = "one number per row", "images"
-BERNOULLI = "Q1.1", "log_likelihood_bernoulli"
-NORMAL = "Q1.2", "log_likelihood_normal"
+BERNOULLI, NORMAL = ("Q1.1", "log_likelihood_bernoulli"), ("Q1.2", "log_likelihood_normal")
 MEAN = "Q1.3", "log_mean_exp"
 SAME, DIFFERENT = "5 rows of 7, q and p with the same variances", "5 rows of 7, all means and variances different"
 LAYOUTS = partial(accepts_images, names=["mu_q", "logvar_q", "mu_p", "logvar_p"], draw=gaussians)

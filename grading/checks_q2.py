@@ -179,8 +179,7 @@ def penalty_gradient(ask, rng):
     got = gradient(tried, pair.ask(ask, gradients="critic"), [pair.weight], "the critic's parameters", cause)
     direction = pair.weight.double() / slope
     expected = 2 * (slope - 1) * direction
-    mistakes = {"a penalty that is not squared": direction, **multiples(expected, 12)}
-    compare(tried, got, expected, mistakes=mistakes)
+    compare(tried, got, expected, mistakes={"a penalty that is not squared": direction, **multiples(expected, 12)})
 
 
 def penalty_images(ask, rng):

@@ -22,8 +22,6 @@ def file_name(name):
 
 
 class Course:
-    """The submissions of a class and the folder that takes what comes of them."""
-
     def __init__(self, found, out, checks, limits, assignment=""):
         self.found, self.out, self.checks, self.limits, self.assignment = found, Path(out), checks, limits, assignment
         self.graders, self.graded, self.began = [], {}, time.monotonic()
@@ -47,7 +45,10 @@ class Course:
                 raise
             finally:
                 pool.shutdown(wait=not self.stopped, cancel_futures=True)
-                self.write_summary()
+                graded = {name: self.graded[name] for name in self.found if name in self.graded}
+                report.write_whole(self.out / "marks.csv", report.csv_text(graded), "utf-8-sig")  # for Excel
+                links = {name: f"{file_name(name)}.html" for name in self.found}
+                report.write_whole(self.out / "index.html", report.summary(graded, links, self.assignment))
         return self.graded
 
     def already_graded(self, name):
@@ -96,9 +97,3 @@ class Course:
         time_left = f"about {left / 60:.0f} min left" if left >= 90 else f"about {left:.0f} s left"
         about = f"{grades.total():>6g} / {grades.worth():g}  {grades.status}, {time_left}"
         print(f"{done:>4} of {count}  {report.shown(name):<32}{about}", flush=True)
-
-    def write_summary(self):
-        done = {name: self.graded[name] for name in self.found if name in self.graded}
-        report.write_whole(self.out / "marks.csv", report.csv_text(done), "utf-8-sig")  # Excel takes others for Latin-1
-        links = {name: f"{file_name(name)}.html" for name in self.found}
-        report.write_whole(self.out / "index.html", report.summary(done, links, self.assignment))

@@ -35,8 +35,6 @@ class Row(NamedTuple):
 
 
 class Grades(NamedTuple):
-    """What a submission got."""
-
     rows: list
     notes: list
     seconds: float
@@ -62,8 +60,6 @@ def request(check, seed, critic=None, calls=1, gradients=None, **options):
 
 
 class Grader:
-    """A worker process that grades one submission after another."""
-
     def __enter__(self):
         if not hasattr(os, "fork"):
             raise GraderError(NO_FORK)

@@ -90,10 +90,10 @@ def number(rng, low, high):
 
 
 def compare(tried, answer, expected, tolerance=None, mistakes=None):
-    """Lost unless the answer, or numbers made of answers, is `expected`, a float64 tensor, to within `tolerance`.
+    """Lost unless the answer, or numbers made of answers, is `expected` to within `tolerance`.
 
-    Without a tolerance it is 1e-4, absolute and relative: hundreds of times what float32 loses on these inputs.
-    `mistakes` maps the name of a classic mistake to the value that it gives, or to that and its tolerance.
+    That is 1e-4 by default, absolute and relative: hundreds of times what float32 loses on these inputs. `mistakes`
+    maps the name of a classic mistake to the value that it gives, or to that and its tolerance.
     """
     expected = torch.as_tensor(expected, dtype=torch.float64).reshape(-1)
     margin = 1e-4 + 1e-4 * expected.abs() if tolerance is None else torch.as_tensor(tolerance).expand_as(expected)
@@ -109,10 +109,7 @@ def compare(tried, answer, expected, tolerance=None, mistakes=None):
 
 
 def looks_like(got, mistakes, tolerance):
-    """': looks like ...' for the classic mistake that explains every number, if no other does or this one far better.
-
-    What cannot be told from 0, or is infinite or NaN throughout, explains nothing: many mistakes give that.
-    """
+    """': looks like ...' for the one mistake that explains every number; 0, NaN and infinity explain nothing."""
     fits = []
     for name, value in mistakes.items():
         value, margin = value if isinstance(value, tuple) else (value, tolerance)
@@ -144,8 +141,8 @@ def numbers(tried, answer, count):
 
 
 def rows(tried, answer, count):
-    """Lost unless there is one number per row, shape (count,)."""
-    if (shape := shape_of(tried, answer)) != (count,):
+    shape = shape_of(tried, answer)
+    if shape != (count,):
         raise Lost(f"{tried}: returned shape {shape}, expected ({count},)")
 
 
@@ -163,6 +160,5 @@ def gradient(tried, answer, like, name, cause="a detach or item"):
 
 
 def exact_gradient(value, inputs):
-    """The same row from a formula of the judge's own."""
     parts = torch.autograd.grad(value.sum(), inputs, retain_graph=True)
     return torch.cat([part.reshape(-1).double() for part in parts])

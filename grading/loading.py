@@ -1,13 +1,8 @@
-"""Load a submission's file as far as it goes, with stand-ins for modules that it imports and that are not there.
-
-Only an import written in the submission's own folder gets a stand-in, and only outside of `try`: torch itself tries
-imports that may fail, and so does a submission that has an answer of its own to a missing module.
-"""
+"""Load a submission's file as far as it goes, with stand-ins for modules that it imports and that are not there."""
 
 import ast
 import importlib.abc
 import importlib.machinery
-import importlib.util
 import inspect
 import signal
 import sys
@@ -51,8 +46,6 @@ class StandIn(types.ModuleType):
 
 
 class LastResort(importlib.abc.MetaPathFinder, importlib.abc.Loader):
-    """Finds what no other finder does, for files of one folder."""
-
     def __init__(self, folder):
         self.folder, self.missing = folder, []
 
@@ -71,7 +64,7 @@ class LastResort(importlib.abc.MetaPathFinder, importlib.abc.Loader):
         """A stand-in has nothing to run."""
 
     def wanted(self):
-        """Whether the import that is being run stands in that folder, and not in a try with handlers."""
+        """Whether the import stands in that folder, and in no try with handlers: torch tries imports that may fail."""
         frame = sys._getframe(2)
         while frame and "importlib" in frame.f_code.co_filename:
             frame = frame.f_back

@@ -28,7 +28,10 @@ def prctl(option, value):
 
 
 def user_for_submissions(number):
-    """A user that nobody is, to run a submission as; None where this process may not or it could not read torch."""
+    """A user that nobody is, to run a submission as; None where this process may not or it could not read torch.
+
+    It is tried once: a container's root may be unable to, or to give that user files, read them or end its processes.
+    """
     if sys.platform != "linux" or os.geteuid() != 0:
         return None
     user = 60000 + number % 5000
@@ -36,11 +39,6 @@ def user_for_submissions(number):
         for part in (path.resolve(), *path.resolve().parents):
             if not part.stat().st_mode & (0o001 if part.is_dir() else 0o004):
                 return None
-    return user if may_become(user) else None
-
-
-def may_become(user):
-    """Try it once: a container's root may be unable to, or to give that user files, read them or end its processes."""
     child = os.fork()
     if child == 0:
         with contextlib.suppress(OSError):
@@ -49,7 +47,7 @@ def may_become(user):
         os._exit(1)
     with open("/proc/self/status", encoding="utf-8") as file:
         may = int(file.read().split("CapEff:")[1].split()[0], 16)
-    return os.waitpid(child, 0)[1] == 0 and may & NEEDED == NEEDED
+    return user if os.waitpid(child, 0)[1] == 0 and may & NEEDED == NEEDED else None
 
 
 def become(user):

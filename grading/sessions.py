@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import select
 import shutil
 import signal
 import socket
@@ -140,12 +141,7 @@ class LoadedFile:
 
     def alive(self):
         """Whether it can be asked; one function may have ended it for those after."""
-        if self.ended:
-            return False
-        with contextlib.suppress(BlockingIOError, InterruptedError):
-            self.connection.setblocking(False)
-            return self.connection.recv(1, socket.MSG_PEEK) != b""
-        return True
+        return not self.ended and not select.select([self.connection], [], [], 0)[0]  # it says nothing unless asked
 
     def close(self, sentence=None, patience=0.0):
         """End it with all of its processes; why it is of no more use, unless it is done with."""

@@ -1,7 +1,4 @@
-"""Lay a submission out in a folder of plain files and find the questions' files in it.
-
-It is somebody else's: links, paths that lead out and bombs are refused.
-"""
+"""Lay a submission out in a folder, without links, ways out and bombs, and find the questions' files in it."""
 
 import os
 import re
@@ -30,8 +27,6 @@ class Piece(NamedTuple):
 
 
 class Found(NamedTuple):
-    """What there is to load for a question's file, or why nothing is."""
-
     path: Path | None = None
     needed: list | None = None  # lines of the statements its functions need; -1 first where no others are to run
     problem: str | None = None

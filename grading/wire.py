@@ -1,7 +1,4 @@
-"""What judge and worker write to each other: a JSON header and raw numbers, so that reading it can run nobody's code.
-
-A payload is the length of the header, the header, and the bytes of its tensors. On a socket its length comes first.
-"""
+"""What judge and worker write to each other, read without running anybody's code: JSON and the bytes of tensors."""
 
 import json
 import math

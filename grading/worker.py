@@ -14,8 +14,7 @@ from pathlib import Path
 
 import torch
 
-HERE = Path(__file__).parent
-sys.path[0] = str(HERE.parent)
+sys.path[0] = str(Path(__file__).parent.parent)
 from grading import processes  # noqa: E402
 from grading.calling import answer  # noqa: E402
 from grading.loading import load  # noqa: E402
