@@ -29,7 +29,6 @@ class Course:
         (self.out / "grades").mkdir(parents=True, exist_ok=True)
 
     def grade_all(self, jobs):
-        """Grade what has not been graded yet; name to Grades for all."""
         waiting = [name for name in self.found if not self.already_graded(name)]
         if len(waiting) < len(self.found):
             print(f"{len(self.found) - len(waiting)} of {len(self.found)} have been graded before")

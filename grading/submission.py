@@ -64,8 +64,8 @@ def collect(pieces, target, files=FILES):
 def lay_out(path, place, room):
     """Copy or unpack a file, folder or archive while there is room, bytes and files; the members left out, and why."""
     if is_archive(path) and path.suffix.lower() in (".7z", ".rar"):
-        kinds = f"but a .zip, .tar or .tar.gz, not a {path.suffix} file"
-        raise SubmissionError(f"{path.name} cannot be unpacked here, {kinds}")
+        other = f"a .zip, .tar or .tar.gz, not a {path.suffix} file"
+        raise SubmissionError(f"{path.name} cannot be unpacked here, but {other}")
     if not path.exists():
         raise SubmissionError(f"there is no {path}")
     left_out, large, bound = {}, [], f"{room[0] >> 20} MB or {room[1]} files"
@@ -81,7 +81,10 @@ def lay_out(path, place, room):
             try:
                 if is_link or name.is_absolute() or ".." in name.parts:
                     raise OSError
-                (place / name).parent.mkdir(parents=True, exist_ok=True)
+                folder = (place / name).parent if open_member else place / name
+                folder.mkdir(parents=True, exist_ok=True)
+                if not open_member:
+                    continue
                 file = open(place / name, "wb")  # noqa: SIM115
             except OSError:
                 left_out[member] = f"{path.name} has a member that leads out of it, which was left out: {member!r}"
@@ -91,30 +94,28 @@ def lay_out(path, place, room):
     except SubmissionError:
         raise
     except Exception as problem:  # zipfile raises a dozen kinds, from struct.error on, at a damaged archive
-        said = f"{type(problem).__name__}: {problem}".splitlines()[0]
-        what = "unpacked" if is_archive(path) else "read"
-        raise SubmissionError(f"{path.name} cannot be {what}: {said}") from problem
+        said = f"{'unpacked' if is_archive(path) else 'read'}: {type(problem).__name__}: {problem}".splitlines()[0]
+        raise SubmissionError(f"{path.name} cannot be {said}") from problem
     if large:
         left_out[large[0]] = f"left out for their size or number: {', '.join(large[:3])}"
     return left_out
 
 
 def members(path):
-    """Name, size, whether it is a link, and what opens it, for each file of a folder or an archive."""
+    """Name, size, whether it is a link, and what opens it if it is no folder, for each file or member."""
     if not is_archive(path):
         for file in files_below(path) if path.is_dir() else [path]:
             yield str(file.relative_to(path)), file.stat().st_size, False, partial(open, file, "rb")
     elif path.suffix.lower() == ".zip":
         with zipfile.ZipFile(path) as archive:
             for member in archive.infolist():
-                if not member.is_dir():
-                    is_link = stat.S_ISLNK(member.external_attr >> 16)
-                    yield member.filename, member.file_size, is_link, partial(archive.open, member)
+                is_link, is_folder = stat.S_ISLNK(member.external_attr >> 16), member.filename.endswith(("/", "\\"))
+                yield member.filename, member.file_size, is_link, not is_folder and partial(archive.open, member)
     else:
         with tarfile.open(path) as archive:
             for member in archive:
-                if not member.isdir():
-                    yield member.name, member.size, not member.isfile(), partial(archive.extractfile, member)
+                is_link, opener = not (member.isfile() or member.isdir()), partial(archive.extractfile, member)
+                yield member.name, member.size, is_link, member.isfile() and opener
 
 
 def files_below(folder):

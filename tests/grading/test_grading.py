@@ -292,11 +292,9 @@ def test_gradescope_file_table_and_page(tmp_path):
     write_gradescope(path, grades)
     results = json.loads(path.read_text())
     assert [results[key] for key in ("score", "execution_time", "output")] == [27.5, 1.5, "a note\nlp_reg: no images"]
-    assert len(results["tests"]) == len([check for check in CHECKS if check.marks])
     assert [sum(test[key] for test in results["tests"]) for key in ("score", "max_score")] == [27.5, 28]
     assert all(test.keys() == {"name", "score", "max_score", "output", "visibility"} for test in results["tests"])
     assert {test["output"] for test in results["tests"]} == {"right", "returned None"}
-    assert list(tmp_path.iterdir()) == [path]
     assert {"      -0.5  gradient: returned None", "      remark  images: no images"} < set(table(grades))
     assert "<b>remark</b> images: no images" in report.feedback("ann", grades)
 

@@ -2,6 +2,7 @@
 
 import io
 import json
+import shutil
 import tarfile
 import zipfile
 from pathlib import Path
@@ -94,7 +95,8 @@ def test_of_folders_without_code_those_of_students_are_kept(tmp_path, capsys):
     junk = ["Thumbs.db", "~$a.xlsx", "lost+found/.keep", "__MACOSX/ann/._q1_solution.py", "marks/marks.csv", "u.py"]
     build(tmp_path, dict.fromkeys(["ann/q1_solution.py", "bob/report.pdf", *junk], ""))
     (tmp_path / "cem").mkdir()
-    assert main([str(tmp_path), "--list"]) == 0
+    shutil.make_archive(str(tmp_path), "zip", tmp_path)
+    assert main([f"{tmp_path}.zip", "--list"]) == 0
     left_out = "3 students, 6 files left out: Thumbs.db, __MACOSX, lost+found, marks, u.py, ~$a.xlsx"
     assert capsys.readouterr().out.splitlines() == ["ann: ann", "bob: bob", "cem: cem", left_out]
 
@@ -152,7 +154,7 @@ OLD = {"worksheets": [{"cells": [{"cell_type": "code", "input": [TRIPLE]}]}]}
 SUBMISSIONS = {
     "folders and an archive in a folder": {"a/b/hw3.zip": zipped({"hw 3/q1_solution.py": TRIPLE})},
     "an archive of macOS": {"a.zip": zipped({"a/q1_solution.py": TRIPLE, "__MACOSX/a/._q1_solution.py": "\0"})},
-    "names of Windows": {"a.zip": zipped({"C:\\hw\\q1_solution.py": TRIPLE, "a 12:30.png": ""})},
+    "names of Windows": {"a.zip": zipped({"C:\\hw\\": "", "C:\\hw\\q1_solution.py": TRIPLE, "a 12:30.png": ""})},
     "members that lead out": {"a.zip": zipped(OUT)},
     "each question in its folder": {"Question 1/q1_solution.py": TRIPLE, "Question 2/q2_solution.py": ""},
     "a browser's copy": {"q1_solution (1).py": TRIPLE},
@@ -201,8 +203,8 @@ def test_a_notebook_and_a_py_of_the_same_cells_are_the_same(kind, tmp_path):
 def test_what_was_left_out_of_a_notebook_is_said(tmp_path):
     build(tmp_path / "in", {"a.ipynb": notebook("%%html\n<b>", "%time x = 1", TRIPLE, "this is no Python")})
     _, notes = collect([Piece(tmp_path / "in")], tmp_path / "target", ["q1_solution.py"])
-    assert "code cell 1 of a.ipynb is %%html and was left out" in notes
-    assert len(notes) == 3 and notes[2].startswith("code cell 4 of a.ipynb, line 1, is not Python")
+    assert "code cell 1 of a.ipynb is %%html and was left out" in notes and len(notes) == 3
+    assert notes[2].startswith("code cell 4 of a.ipynb, line 1, is not Python")
 
 
 NOT_THERE = {
