@@ -5,12 +5,12 @@ from functools import partial
 
 import torch
 
-from .critics import Critic
+from .calling import Critic
 from .judge import Check, Lost, compare, exact_gradient, gradient, normal, number, numbers
 
 
 class Pair:
-    """Two batches of points on either side of a critic's slope, so that x and y are not to be exchanged, and that critic."""
+    """A critic, and two batches of points on either side of its slope, so that x and y are not to be exchanged."""
 
     def __init__(self, rng, form, slope, batch=12, features=(2,)):
         size = math.prod(features)
@@ -57,20 +57,19 @@ def critic_values(ask, rng, form, low, high, objective, mistakes):
 def hellinger_gaussians(ask, rng):
     """The optimal critic of two unit Gaussians a distance d apart is (log p - log q) / 2, which is affine.
 
-    Its outputs go to where literal forms of the objective are steep; these points give about H2 = 2 (1 - exp(-d^2 / 8)).
+    Its outputs go to where literal forms of the objective are steep; these points give about 2 (1 - exp(-d^2 / 8)).
     """
     size, distance = 1000, number(rng, 1.7, 2.3)
     weight, bias = torch.tensor([-distance / 2, 0.0]), distance**2 / 4
     x, y = normal(rng, size, 2), normal(rng, size, 2) + torch.tensor([distance, 0.0])
     v_x, v_y = (x @ weight + bias).double(), (y @ weight + bias).double()
     tried = f"the best critic of two Gaussians a distance {distance:g} apart, {size:,} points each"
-    compare(
-        tried, ask(x, y, weight, critic=("linear", bias)), hellinger(v_x, v_y), mistakes=hellinger_mistakes(v_x, v_y)
-    )
+    answer = ask(x, y, weight, critic=("linear", bias))
+    compare(tried, answer, hellinger(v_x, v_y), mistakes=hellinger_mistakes(v_x, v_y))
 
 
 def critic_gradient(ask, rng, form, objective, mistakes):
-    """The gradient with respect to the critic's parameters is that of the objective, which is given as a formula of outputs."""
+    """The gradient with respect to the critic's parameters is the objective's, a formula of the outputs."""
     tried, pair = "the gradient with respect to the critic's 2 parameters", Pair(rng, form, number(rng, 0.8, 1.2))
     got = gradient(tried, pair.ask(ask, gradients="critic"), [pair.weight], "the critic's parameters")
     v_x, v_y, weight = pair.outputs()
@@ -98,6 +97,15 @@ def wasserstein_mistakes(v_x, v_y):
     }
 
 
+def multiples(right, batch):
+    return {
+        "the sum over the batch instead of the mean": batch * right,
+        "lambda = 10 included": 10 * right,
+        "half of it": right / 2,
+        "the sign": -right,
+    }
+
+
 def penalty_mistakes(slopes):
     """What the penalty would be for a critic of these slopes, one for each sample."""
     steep, norm = (slopes - 1).clamp(min=0), (slopes.norm() - 1).clamp(min=0)
@@ -110,19 +118,14 @@ def penalty_mistakes(slopes):
         "a penalty that is not squared": steep.mean(),
         "a penalty on the mean slope": (slopes.mean() - 1).clamp(min=0) ** 2,
         "the square of the norm, 1 not subtracted": slopes.square().mean(),
-        "the sum over the batch instead of the mean": steep.square().sum(),
-        "lambda = 10 included": 10 * steep.square().mean(),
-        "half of it": steep.square().mean() / 2,
         "only slopes below 1 cost": (1 - slopes).clamp(min=0).square().mean(),
-        "the sign": -steep.square().mean(),
+        **multiples(steep.square().mean(), len(slopes)),
     }
 
 
 def constant_slope(ask, rng, low, high, features=(2,)):
     slope, batch = number(rng, low, high), 8
-    what = (
-        f"{batch} points each" if features == (2,) else f"x and y of shape ({batch}, {', '.join(map(str, features))})"
-    )
+    what = f"{batch} points each" if features == (2,) else f"x and y of shape {(batch, *features)}"
     mistakes = penalty_mistakes(torch.full((batch,), slope, dtype=torch.float64))
     del mistakes["a penalty on the mean slope"]  # which is each sample's
     if len(features) == 3:
@@ -143,10 +146,10 @@ def penalty_uneven(ask, rng):
 
 
 def penalty_points(ask, rng):
-    """The mean of many calls, whose own spread gives the standard error: one t for a sample and one for a batch are both right.
+    """The mean of many calls, whose own spread gives the standard error: one t for a batch is as right as one for each.
 
-    The critic's slope at (a, a) is 1 + a, its penalty a^2: between (1, 1) and (s, s) that is (s^2 + s + 1) / 3 on average. Off
-    that line it is far steeper, so that points with a t for each coordinate show.
+    The critic's slope at (a, a) is 1 + a, its penalty a^2: between (1, 1) and (s, s) that is (s^2 + s + 1) / 3 on
+    average. Off that line it is far steeper, so that points with a t for each coordinate show.
     """
     calls, side = 200, number(rng, 3.5, 4.5)
     x, y, weight = torch.ones(16, 2), torch.full((16, 2), side), torch.tensor([[1.0, 1.0], [0.0, -1.0]])
@@ -158,10 +161,7 @@ def penalty_points(ask, rng):
         "a penalty that is not squared": (1 + side) / 2,
         "a penalty on the mean slope": (1 + side) ** 2 / 4 + (side - 1) ** 2 / 12 / 16,
         "a t for each coordinate instead of one for each sample": (slope - 1).clamp(min=0).square().mean(),
-        "the sum over the batch instead of the mean": 16 * expected,
-        "lambda = 10 included": 10 * expected,
-        "half of it": expected / 2,
-        "the sign": -expected,
+        **multiples(expected, 16),
     }
     fixed = {"fixed points half-way, t = 1/2": (1 + side) ** 2 / 4}
     fixed |= {"the points x alone, t not drawn": 1.0, "the points y alone, t not drawn": side**2}
@@ -179,17 +179,11 @@ def penalty_gradient(ask, rng):
     got = gradient(tried, pair.ask(ask, gradients="critic"), [pair.weight], "the critic's parameters", cause)
     direction = pair.weight.double() / slope
     expected = 2 * (slope - 1) * direction
-    mistakes = {
-        "a penalty that is not squared": direction,
-        "lambda = 10 included": 10 * expected,
-        "the sign": -expected,
-    }
-    mistakes |= {"the sum over the batch instead of the mean": 12 * expected, "half of it": expected / 2}
-    compare(tried, got, expected, mistakes=mistakes)
+    compare(tried, got, expected, mistakes={"a penalty that is not squared": direction, **multiples(expected, 12)})
 
 
 def penalty_images(ask, rng):
-    """Images, as question 3 has them: the norm of a sample's gradient goes over all features, and its t is one number."""
+    """Images, as question 3 has them: the norm goes over all features, and a sample's t is one number."""
     try:
         constant_slope(ask, rng, 5, 7, (3, 4, 4))
     except Lost as reason:

@@ -1,29 +1,17 @@
 """Grade a whole class: the students side by side, and keep what is done if interrupted."""
 
+import contextlib
 import hashlib
 import json
-import threading
 import time
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 
-from . import pages
-from .grading import Grader, Grades
-from .report import rows_of, write_whole
-from .sessions import GraderError
+from . import report
+from .grading import Grader, Grades, Row
 from .submission import SubmissionError
 
 NOT_GRADED = "not graded"  # the status where the grading itself failed, so that it is tried again next time
-
-
-def fingerprint(pieces, limits):
-    """What changes when a submission, the limits or the suite do, so that it is graded again."""
-    paths = [path for piece in pieces for path in (piece.path, *sorted(piece.path.rglob("*")))]
-    seen = [
-        (str(path), path.lstat().st_size * path.is_file(), path.lstat().st_mtime_ns * path.is_file()) for path in paths
-    ]
-    suite = [file.read_text(encoding="utf-8") for file in sorted(Path(__file__).parent.glob("*.py"))]
-    return hashlib.sha256(json.dumps([seen, limits, suite]).encode()).hexdigest()
 
 
 def file_name(name):
@@ -33,109 +21,78 @@ def file_name(name):
     return safe if safe == name.lower() != "index" else f"{safe}-{digest[:8]}"
 
 
-def record(name, mark, grades):
-    """What is kept of one submission, as plain values."""
-    about = {
-        "name": name,
-        "fingerprint": mark,
-        "status": grades.status,
-        "total": grades.total(),
-        "worth": grades.worth(),
-    }
-    return about | {"seconds": grades.seconds, "seed": grades.seed, "notes": grades.notes, "checks": rows_of(grades)}
-
-
 class Course:
-    """The submissions of a class and the folder that takes what comes of them."""
-
     def __init__(self, found, out, checks, limits, assignment=""):
         self.found, self.out, self.checks, self.limits, self.assignment = found, Path(out), checks, limits, assignment
-        self.graders, self.mine, self.records, self.began = [], threading.local(), {}, time.monotonic()
+        self.graders, self.graded, self.began = [], {}, time.monotonic()
         self.stopped = False  # by the user: what is being graded then is not kept
         (self.out / "grades").mkdir(parents=True, exist_ok=True)
 
     def grade_all(self, jobs):
-        """Grade what has not been graded yet; the records of all."""
         waiting = [name for name in self.found if not self.already_graded(name)]
         if len(waiting) < len(self.found):
             print(f"{len(self.found) - len(waiting)} of {len(self.found)} have been graded before")
         pool = ThreadPoolExecutor(jobs)
-        try:
-            futures = [pool.submit(self.grade_one, name) for name in waiting]
-            for done, future in enumerate(as_completed(futures), start=1):
-                self.progress(done, len(waiting), future.result())
-            pool.shutdown()
-        except KeyboardInterrupt:
-            self.stopped = True
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
-        finally:
-            self.close()
-            self.write_summary()
-        return [self.records[name] for name in self.found]
+        with contextlib.ExitStack() as stack:
+            self.graders = [stack.enter_context(Grader()) for _ in range(jobs)]
+            try:
+                futures = [pool.submit(self.grade_one, name) for name in waiting]
+                for done, future in enumerate(as_completed(futures), start=1):
+                    self.progress(done, len(waiting), *future.result())
+            except KeyboardInterrupt:
+                self.stopped = True
+                raise
+            finally:
+                pool.shutdown(wait=not self.stopped, cancel_futures=True)
+                graded = {name: self.graded[name] for name in self.found if name in self.graded}
+                report.write_whole(self.out / "marks.csv", report.csv_text(graded), "utf-8-sig")  # for Excel
+                links = {name: f"{file_name(name)}.html" for name in self.found}
+                report.write_whole(self.out / "index.html", report.summary(graded, links, self.assignment))
+        return self.graded
 
     def already_graded(self, name):
         try:
-            kept = json.loads(self.kept(name).read_bytes())
-            if kept["fingerprint"] != self.fingerprint(name) or kept["status"] == NOT_GRADED:
+            mark, (rows, *others) = json.loads(self.kept(name).read_bytes())
+            grades = Grades([Row(*row) for row in rows], *others)
+            if mark != self.fingerprint(name) or grades.status == NOT_GRADED:
                 return False
-            pages.feedback(kept)
-        except (OSError, ValueError, KeyError, TypeError):
+            report.feedback(name, grades)
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
             return False
-        self.records[name] = kept
+        self.graded[name] = grades
         return True
 
     def fingerprint(self, name):
-        return fingerprint(self.found[name], [[check.name for check in self.checks], sorted(self.limits.items())])
+        """What changes when a submission, the limits or the suite do, so that it is graded again."""
+        paths = [path for piece in self.found[name] for path in (piece.path, *sorted(piece.path.rglob("*")))]
+        seen = [(str(path), path.is_file() and (path.lstat().st_size, path.lstat().st_mtime_ns)) for path in paths]
+        asked = [check.name for check in self.checks], sorted(self.limits.items())
+        suite = [file.read_text(encoding="utf-8") for file in sorted(Path(__file__).parent.glob("*.py"))]
+        return hashlib.sha256(json.dumps([seen, asked, suite]).encode()).hexdigest()
 
     def kept(self, name):
         return self.out / "grades" / f"{file_name(name)}.json"
 
     def grade_one(self, name):
-        """Grade one, whatever happens, and write its record and its page."""
-        mark = status = None
+        mark, grader, sentence = None, self.graders.pop(), None
         try:
             mark = self.fingerprint(name)
-            grades = self.grader().grade(self.found[name], checks=self.checks, **self.limits)
+            grades = grader.grade(self.found[name], checks=self.checks, **self.limits)
         except SubmissionError as problem:
             status, sentence = "not readable", str(problem)
-        except (GraderError, Exception) as problem:
+        except Exception as problem:
             status, sentence = NOT_GRADED, f"the grading itself failed: {type(problem).__name__}: {problem}"
-        if status:
-            grades = Grades(
-                self.checks, dict.fromkeys((check.name for check in self.checks), sentence), [sentence], 0, status
-            )
-        done = record(name, mark, grades)
-        if self.stopped:
-            return done
-        self.records[name] = done
-        write_whole(self.kept(name), json.dumps(done))
-        write_whole(self.out / f"{file_name(name)}.html", pages.feedback(done))
-        return done
+        self.graders.append(grader)
+        if sentence:
+            grades = Grades([Row(*check[:4], 0, sentence) for check in self.checks], [sentence], 0, status)
+        if not self.stopped:
+            self.graded[name] = grades
+            report.write_whole(self.kept(name), json.dumps([mark, grades]))
+            report.write_whole(self.out / f"{file_name(name)}.html", report.feedback(name, grades))
+        return name, grades
 
-    def grader(self):
-        """This thread's own."""
-        if not hasattr(self.mine, "grader"):
-            self.mine.grader = Grader().__enter__()
-            self.graders.append(self.mine.grader)
-        return self.mine.grader
-
-    def close(self):
-        while self.graders:
-            self.graders.pop().__exit__()
-
-    def progress(self, done, count, last):
+    def progress(self, done, count, name, grades):
         left = (time.monotonic() - self.began) / done * (count - done)
         time_left = f"about {left / 60:.0f} min left" if left >= 90 else f"about {left:.0f} s left"
-        marks = f"{last['total']:>6g} / {last['worth']:g}"
-        print(
-            f"{done:>4} of {count}  {pages.shown(last['name']):<32}{marks}  {last['status']}, {time_left}", flush=True
-        )
-
-    def write_summary(self):
-        done = [self.records[name] for name in self.found if name in self.records]
-        write_whole(
-            self.out / "marks.csv", pages.csv_text(done), encoding="utf-8-sig"
-        )  # Excel takes others for Latin-1
-        links = {name: f"{file_name(name)}.html" for name in self.found}
-        write_whole(self.out / "index.html", pages.summary(done, links, self.assignment))
+        about = f"{grades.total():>6g} / {grades.worth():g}  {grades.status}, {time_left}"
+        print(f"{done:>4} of {count}  {report.shown(name):<32}{about}", flush=True)

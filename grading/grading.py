@@ -3,22 +3,19 @@
 import os
 import secrets
 import time
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
 import torch
 
-from .checks import CHECKS, FILES
+from .checks import CHECKS
 from .judge import Lost, raised
 from .processes import DUMPABLE, prctl
 from .sessions import NO_FORK, GraderError, TooSlow, Worker
-from .submission import Piece, collect
+from .submission import Found, Piece, collect
 
-MISSING = "the function is missing"
-TIME_LIMIT, TOTAL_LIMIT = 10.0, 120.0  # seconds for a call, and for all of a submission
 AFTER_TIMEOUT = 0.2  # of the limit is what later calls of a function get, once a call has timed out
-
-
 ONLY_NEEDED = "from there on, only the graded functions and what they use were run"
 
 
@@ -26,24 +23,29 @@ class NotThere(Exception):
     """There is no function to call; the message says why."""
 
 
-class Grades(NamedTuple):
-    """What a submission got: for each check the sentence that says why its marks are lost, or None."""
+class Row(NamedTuple):
+    """What came of one check: where its marks are lost, the sentence says why."""
 
-    checks: list
-    lost: dict
+    question: str
+    function: str
+    title: str
+    worth: float
+    marks: float
+    sentence: str | None
+
+
+class Grades(NamedTuple):
+    rows: list
     notes: list
     seconds: float
     status: str = "graded"
     seed: int = 0
 
-    def marks(self, check):
-        return 0 if self.lost[check.name] else check.marks
-
     def total(self):
-        return sum(self.marks(check) for check in self.checks)
+        return sum(row.marks for row in self.rows)
 
     def worth(self):
-        return sum(check.marks for check in self.checks)
+        return sum(row.worth for row in self.rows)
 
 
 def inputs(check, seed):
@@ -58,8 +60,6 @@ def request(check, seed, critic=None, calls=1, gradients=None, **options):
 
 
 class Grader:
-    """A worker process that grades one submission after another."""
-
     def __enter__(self):
         if not hasattr(os, "fork"):
             raise GraderError(NO_FORK)
@@ -71,17 +71,15 @@ class Grader:
         self.worker.close()
         prctl(DUMPABLE, 1)
 
-    def grade(self, path, time_limit=TIME_LIMIT, total_limit=TOTAL_LIMIT, checks=CHECKS, seed=None):
+    def grade(self, path, time_limit=10.0, total_limit=120.0, checks=CHECKS, seed=None):
         """The Grades of a folder, archive or notebook; SubmissionError where there is nothing to grade."""
-        return Grading(self.worker, time_limit, total_limit, secrets.randbits(32) if seed is None else seed).run(
-            path, checks
-        )
+        seed = secrets.randbits(32) if seed is None else seed
+        return Grading(self.worker, time_limit, total_limit, seed).run(path, checks)
 
 
-def grade(path, *limits, **options):
-    """Grade one submission."""
+def grade(path, **options):
     with Grader() as grader:
-        return grader.grade(path, *limits, **options)
+        return grader.grade(path, **options)
 
 
 class Grading:
@@ -89,101 +87,85 @@ class Grading:
 
     def __init__(self, worker, time_limit, total_limit, seed):
         self.worker, self.time_limit, self.total_limit, self.seed = worker, time_limit, total_limit, seed
-        self.began, self.lost, self.notes, self.slow = time.monotonic(), {}, [], set()
+        self.began, self.rows, self.notes, self.slow = time.monotonic(), [], [], set()
         self.status, self.file, self.found, self.unusable = "graded", None, {}, None
 
     def run(self, path, checks):
         pieces = path if isinstance(path, list) else [Piece(Path(path))]
         self.found, self.notes = collect(pieces, self.worker.files, sorted({check.file for check in checks}))
-        if self.worker.process is None:
-            self.worker.start()
         try:
-            for file in FILES:
+            for file in self.found:
                 self.grade_file(file, [check for check in checks if check.file == file])
         finally:
             self.worker.end_file()
-        return Grades(checks, self.lost, self.notes, time.monotonic() - self.began, self.status, self.seed)
+        seconds, notes = time.monotonic() - self.began, list(dict.fromkeys(self.notes))
+        if any(found.status == "ambiguous" for found in self.found.values()):
+            self.status = "ambiguous"  # which needs somebody to look at it, more than others
+        return Grades(self.rows, notes, seconds, self.status, self.seed)
 
     def left(self):
         return self.began + self.total_limit - time.monotonic()
 
-    def be(self, status):
-        """Of several statuses the one that needs somebody to look at it stays."""
-        self.status = status if self.status != "ambiguous" else self.status
-
-    def note(self, sentence):
-        if sentence not in self.notes:
-            self.notes.append(sentence)
-
     def grade_file(self, file, checks):
-        self.file = None
-        if not checks:
-            return
-        self.unusable = self.found[file].problem
+        self.file, self.unusable = None, self.found[file].problem
         if self.unusable:
-            self.note(self.unusable)
-            self.be(self.found[file].status)
+            self.notes.append(self.unusable)
+            self.status = self.found[file].status
         for check in checks:
+            sentence = None
             try:
-                self.lost[check.name] = None
-                check.run(self.asker(check, file), inputs(check, self.seed))
+                check.run(partial(self.ask, check, file), inputs(check, self.seed))
             except (Lost, NotThere) as reason:
-                self.lost[check.name] = str(reason)
+                sentence = str(reason)
                 if isinstance(reason, TooSlow):
                     self.slow.add(check.function)
-                    self.be("timed out")
+                    self.status = "timed out"
+            self.rows.append(Row(*check[:4], 0 if sentence else check.marks, sentence))
         if self.file:
             self.file.close()
 
-    def asker(self, check, file):
-        """What calls the submission's function for that check: `ask(x, y, ..., num_samples=5)` gives an Answer or is Lost."""
-
-        def ask(*tensors, **options):
-            self.load(file)
-            if check.function not in self.file.defined:
-                raise NotThere(MISSING)
-            if self.left() <= 0:
-                raise TooSlow(f"not tried: a whole grading may take {self.total_limit:g} seconds")
-            seconds = self.time_limit * (AFTER_TIMEOUT if check.function in self.slow else 1)
-            seconds = round(min(seconds, max(self.left(), 0.1)), 2)
-            answer = self.file.ask(check.function, request(check, self.seed, **options), list(tensors), seconds)
-            for number in answer.changed:
-                self.note(f"{check.function} changes its argument number {number + 1} in place")
-            return answer
-
-        return ask
+    def ask(self, check, file, *tensors, **options):
+        """The submission's Answer to a check that calls `ask(x, y, ..., num_samples=5)`, or Lost."""
+        self.load(file)
+        if check.function not in self.file.defined:
+            raise NotThere("the function is missing")
+        if self.left() <= 0:
+            raise TooSlow(f"not tried: a whole grading may take {self.total_limit:g} seconds")
+        seconds = self.time_limit * (AFTER_TIMEOUT if check.function in self.slow else 1)
+        seconds = round(min(seconds, max(self.left(), 0.1)), 2)
+        answer = self.file.ask(check.function, request(check, self.seed, **options), list(tensors), seconds)
+        for number in answer.changed:
+            self.notes.append(f"{check.function} changes its argument number {number + 1} in place")
+        return answer
 
     def load(self, file):
-        """Have the file loaded, unless it is or cannot be."""
         if self.unusable:
             raise NotThere(self.unusable)
         if self.file and self.file.alive():
             return
-        found = self.found[file]
-        self.file = self.load_file(file, found.path, found.needed)
-        if self.file.ended and found.needed[:1] != [-1]:
-            self.note(f"{file} {self.file.ended}: {ONLY_NEEDED}")
-            self.found[file] = found = found._replace(needed=[-1, *found.needed])
-            self.file = self.load_file(file, found.path, found.needed)
-        if self.file.stopped and not self.file.defined:
-            self.be("does not import")
+        path, needed, *_ = self.found[file]
+        self.load_once(file, path, needed)
+        if self.file.ended and needed[:1] != [-1]:
+            self.notes.append(f"{file} {self.file.ended}: {ONLY_NEEDED}")
+            self.found[file] = Found(path, [-1, *needed])
+            self.load_once(file, path, [-1, *needed])
+        if self.file.ended or (self.file.stopped and not self.file.defined):
+            self.status = "does not import"
         if self.file.ended:
-            self.note(f"{file} {self.file.ended}")
+            self.notes.append(f"{file} {self.file.ended}")
             self.unusable = f"{file} could not be loaded"
-            self.be("does not import")
             raise NotThere(self.unusable)
 
-    def load_file(self, file, path, needed):
-        """Load it once, and note what is to be said of it."""
+    def load_once(self, file, path, needed):
+        """Load it, and note what is to be said of it."""
         functions = sorted({check.function for check in CHECKS if check.file == file})
         seconds = min(self.time_limit, max(self.left(), 1))
-        loaded = self.worker.load(path, functions, needed, seconds, self.total_limit)
-        for name in loaded.missing:
-            self.note(f"{file} imports {name}, which is not installed and not in the folder")
-        if loaded.compiled:
-            self.note("torch.compile is off while grading")
-        for line, name, message in loaded.stopped:
+        self.file = self.worker.load(path, functions, needed, seconds, self.total_limit)
+        for name in self.file.missing:
+            self.notes.append(f"{file} imports {name}, which is not installed and not in the folder")
+        if self.file.compiled:
+            self.notes.append("torch.compile is off while grading")
+        for line, name, message in self.file.stopped:
             slow = f"was stopped after {self.time_limit:g} seconds of importing"
             what = slow if name == "TooLong" else raised(name, message)
-            self.note(f"{file}, line {line}, {what}: {ONLY_NEEDED}")
-        return loaded
+            self.notes.append(f"{file}, line {line}, {what}: {ONLY_NEEDED}")

@@ -62,14 +62,13 @@ class Answer(NamedTuple):
 
 
 def plain(text, most=160):
-    """Somebody else's text on one line, shortened, without control characters and without what looks like marks, "n / m"."""
+    """Somebody else's text on one line, shortened, without control characters and what looks like marks, "n / m"."""
     text = "".join(" " if unicodedata.category(letter)[0] in "CZ" else letter for letter in str(text)[: 8 * most])
     text = re.sub(r"(\d) */ *(\d)", r"\1/\2", " ".join(text.split()))
     return text if len(text) <= most else text[: most - 3] + "..."
 
 
 def raised(name, message):
-    """An exception as part of a sentence."""
     if name == "SystemExit":
         return "called sys.exit"
     if name == "MemoryError" or "allocate memory" in message:
@@ -91,10 +90,10 @@ def number(rng, low, high):
 
 
 def compare(tried, answer, expected, tolerance=None, mistakes=None):
-    """Lost unless the answer, or numbers made of answers, is `expected`, a float64 tensor, to within `tolerance`.
+    """Lost unless the answer, or numbers made of answers, is `expected` to within `tolerance`.
 
-    Without a tolerance it is 1e-4, absolute and relative: hundreds of times what float32 loses on these inputs. `mistakes` maps
-    the name of a classic mistake to the value that it gives, or to that and its tolerance, so that the sentence can name it.
+    That is 1e-4 by default, absolute and relative: hundreds of times what float32 loses on these inputs. `mistakes`
+    maps the name of a classic mistake to the value that it gives, or to that and its tolerance.
     """
     expected = torch.as_tensor(expected, dtype=torch.float64).reshape(-1)
     margin = 1e-4 + 1e-4 * expected.abs() if tolerance is None else torch.as_tensor(tolerance).expand_as(expected)
@@ -110,10 +109,7 @@ def compare(tried, answer, expected, tolerance=None, mistakes=None):
 
 
 def looks_like(got, mistakes, tolerance):
-    """': looks like ...' for the classic mistake that explains every number, if no other does or this one far better.
-
-    What cannot be told from 0, or is infinite or NaN throughout, explains nothing: many mistakes give that.
-    """
+    """': looks like ...' for the one mistake that explains every number; 0, NaN and infinity explain nothing."""
     fits = []
     for name, value in mistakes.items():
         value, margin = value if isinstance(value, tuple) else (value, tolerance)
@@ -129,7 +125,6 @@ def looks_like(got, mistakes, tolerance):
 
 
 def shape_of(tried, answer):
-    """The shape of a tensor; a plain number counts as one of no dimension."""
     if answer.kind in ("tensor", "number"):
         return answer.shape
     what = "None" if answer.type == "NoneType" else f"an object of type {answer.type}"
@@ -146,13 +141,13 @@ def numbers(tried, answer, count):
 
 
 def rows(tried, answer, count):
-    """Lost unless there is one number per row, shape (count,)."""
-    if (shape := shape_of(tried, answer)) != (count,):
+    shape = shape_of(tried, answer)
+    if shape != (count,):
         raise Lost(f"{tried}: returned shape {shape}, expected ({count},)")
 
 
 def gradient(tried, answer, like, name, cause="a detach or item"):
-    """The gradients of the result's sum with respect to inputs shaped like these, as one row; Lost where autograd has none."""
+    """The gradients of the result's sum with respect to inputs shaped like these, as one row; Lost without any."""
     shape_of(tried, answer)
     if not answer.differentiable:
         raise Lost(f"{tried}: the result cannot be differentiated, expected a gradient into {name}: looks like {cause}")
@@ -165,7 +160,5 @@ def gradient(tried, answer, like, name, cause="a detach or item"):
 
 
 def exact_gradient(value, inputs):
-    """The same row from a formula of the judge's own."""
-    return torch.cat(
-        [part.reshape(-1).double() for part in torch.autograd.grad(value.sum(), inputs, retain_graph=True)]
-    )
+    parts = torch.autograd.grad(value.sum(), inputs, retain_graph=True)
+    return torch.cat([part.reshape(-1).double() for part in parts])

@@ -1,13 +1,8 @@
-"""Load a submission's file as far as it goes, with stand-ins for modules that it imports and that are not there.
-
-Only an import written in the submission's own folder gets a stand-in, and only outside of `try`: torch itself tries imports
-that may fail, and so does a submission that has an answer of its own to a missing module.
-"""
+"""Load a submission's file as far as it goes, with stand-ins for modules that it imports and that are not there."""
 
 import ast
 import importlib.abc
 import importlib.machinery
-import importlib.util
 import inspect
 import signal
 import sys
@@ -22,7 +17,7 @@ from .calling import raised
 
 
 class Nothing(MagicMock):
-    """Whatever a missing module holds. It does nothing: as a decorator it gives the function back, and a loop over it runs."""
+    """Whatever a missing module holds: it does nothing; a decorator gives the function back, a loop over it runs."""
 
     def _get_child_mock(self, **options):  # __iter__ and the like are no decorators
         return (MagicMock if str(options.get("name")).startswith("__") else Nothing)(**options)
@@ -42,8 +37,6 @@ class Nothing(MagicMock):
 
 
 class StandIn(types.ModuleType):
-    """A module in which every name exists."""
-
     __path__ = ()
 
     def __getattr__(self, name):
@@ -53,8 +46,6 @@ class StandIn(types.ModuleType):
 
 
 class LastResort(importlib.abc.MetaPathFinder, importlib.abc.Loader):
-    """Finds what no other finder does, for files of one folder."""
-
     def __init__(self, folder):
         self.folder, self.missing = folder, []
 
@@ -73,17 +64,16 @@ class LastResort(importlib.abc.MetaPathFinder, importlib.abc.Loader):
         """A stand-in has nothing to run."""
 
     def wanted(self):
+        """Whether the import stands in that folder, and in no try with handlers: torch tries imports that may fail."""
         frame = sys._getframe(2)
         while frame and "importlib" in frame.f_code.co_filename:
             frame = frame.f_back
         path = Path(frame.f_code.co_filename) if frame else Path()
-        return path.is_relative_to(self.folder) and not inside_try(path, frame.f_lineno)
-
-
-def inside_try(path, line):
-    """Whether that line of a file stands in the body of a try with handlers."""
-    tries = [node for node in ast.walk(ast.parse(path.read_bytes())) if isinstance(node, ast.Try) and node.handlers]
-    return any(statement.lineno <= line <= statement.end_lineno for node in tries for statement in node.body)
+        if not path.is_relative_to(self.folder):
+            return False
+        tries = [node for node in ast.walk(ast.parse(path.read_bytes())) if isinstance(node, ast.Try) and node.handlers]
+        tried = [statement for node in tries for statement in node.body]
+        return not any(statement.lineno <= frame.f_lineno <= statement.end_lineno for statement in tried)
 
 
 class TooLong(BaseException):
@@ -91,14 +81,12 @@ class TooLong(BaseException):
 
 
 def load(root, file, needed, time_limit):
-    """The module as far as it could be loaded, and what is to be said of it: modules that it misses, the lines that stopped it.
+    """The module as far as it could be loaded; what is to be said of it: modules that it misses, lines that stopped it.
 
-    needed: the lines of the statements that are still run once one has stopped; -1 first where no others are to run at all.
+    needed: lines of the statements still run once one has stopped; -1 first where no others are to run at all.
     """
     path = Path(root, file)
-    module = types.ModuleType(
-        "_submission_" + path.stem
-    )  # private: not __main__, and no other module of the submission
+    module = types.ModuleType(f"_submission_{path.stem}")  # not __main__, and no other module of the submission
     module.__file__ = str(path)
     module.get_ipython = MagicMock()  # in what was a notebook, magics are calls of it
     folders = [folder for folder in path.parents if folder.is_relative_to(root)]  # its own first
@@ -118,7 +106,7 @@ def load(root, file, needed, time_limit):
 
 
 def execute(module, path, needed, time_limit):
-    """Run a file in the module, only what is needed once a statement has stopped; the line and the problem of each that did."""
+    """Run a file in the module, only what is needed once a statement has stopped; line and problem of each that did."""
 
     def ring(signum, frame):
         raise TooLong
@@ -135,7 +123,9 @@ def execute(module, path, needed, time_limit):
             try:
                 exec(compile(ast.Module([*future, statement], []), str(path), "exec"), vars(module))
             except BaseException as problem:
-                stopped.append([line_of(problem, path) or statement.lineno, *raised(problem)])
+                frames = traceback.extract_tb(problem.__traceback__)
+                lines = [statement.lineno, *(frame.lineno for frame in frames if frame.filename == str(path))]
+                stopped.append([lines[-1], *raised(problem)])
                 if sum(name == "TooLong" for _, name, _ in stopped) > 1:
                     break
                 if isinstance(problem, TooLong):
@@ -145,9 +135,3 @@ def execute(module, path, needed, time_limit):
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
     return stopped
-
-
-def line_of(problem, path):
-    """The line of the file at which it was when that was raised."""
-    lines = [frame.lineno for frame in traceback.extract_tb(problem.__traceback__) if frame.filename == str(path)]
-    return lines[-1] if lines else None

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import torch
 
@@ -22,21 +23,22 @@ DUMPABLE, SUBREAPER, NO_NEW_PRIVILEGES = 4, 36, 38  # options of Linux's prctl
 
 
 def prctl(option, value):
-    """Set an option of this process, on Linux."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(option, value, 0, 0, 0)
 
 
 def user_for_submissions(number):
-    """A user that nobody is, to run a submission as; None where this process may not, or where it could not read torch."""
+    """A user that nobody is, to run a submission as; None where this process may not or it could not read torch.
+
+    It is tried once: a container's root may be unable to, or to give that user files, read them or end its processes.
+    """
     if sys.platform != "linux" or os.geteuid() != 0:
         return None
-    needed, user = {os.path.realpath(path) for path in (os.__file__, torch.__file__, sys.prefix)}, 60000 + number % 5000
-    return user if all(open_to_others(path) for path in needed) and may_become(user) else None
-
-
-def may_become(user):
-    """Try it once: the root of a container may be unable to, or to hand files to that user, read them and end its processes."""
+    user = 60000 + number % 5000
+    for path in map(Path, (os.__file__, torch.__file__, sys.prefix)):
+        for part in (path.resolve(), *path.resolve().parents):
+            if not part.stat().st_mode & (0o001 if part.is_dir() else 0o004):
+                return None
     child = os.fork()
     if child == 0:
         with contextlib.suppress(OSError):
@@ -45,7 +47,7 @@ def may_become(user):
         os._exit(1)
     with open("/proc/self/status", encoding="utf-8") as file:
         may = int(file.read().split("CapEff:")[1].split()[0], 16)
-    return os.waitpid(child, 0)[1] == 0 and may & NEEDED == NEEDED
+    return user if os.waitpid(child, 0)[1] == 0 and may & NEEDED == NEEDED else None
 
 
 def become(user):
@@ -54,23 +56,28 @@ def become(user):
     os.setresuid(user, user, user)
 
 
-def open_to_others(path):
-    while path != "/":
-        if not os.stat(path).st_mode & (0o001 if os.path.isdir(path) else 0o004):
-            return False
-        path = os.path.dirname(path)
-    return True
-
-
 def enter(connection, folder, seconds, user):
-    """In a child: a session, a folder and limits of its own, no open file but the connection (now number 3), no rights."""
+    """In a child: its own session, folder and limits, no rights, no open file but the connection, now number 3."""
     os.setsid()
     if connection != 3:
         os.dup2(connection, 3, inheritable=False)
     os.closerange(4, 65536)
-    silence()
+    nothing = os.open(os.devnull, os.O_RDWR)
+    for stream in (0, 1, 2):
+        os.dup2(nothing, stream)
+    os.close(nothing)
     os.chdir(folder)
-    limit(seconds, user)
+    limits = {resource.RLIMIT_FSIZE: FILE_SIZE, resource.RLIMIT_CORE: 0}
+    limits[resource.RLIMIT_CPU] = math.ceil(seconds)  # for the case that everybody who would end the child is gone
+    if user:
+        limits[resource.RLIMIT_NPROC] = PROCESSES
+    if sys.platform == "linux":
+        with open("/proc/self/statm", encoding="utf-8") as file:
+            limits[resource.RLIMIT_AS] = MEMORY + int(file.read().split()[0]) * resource.getpagesize()
+    for kind, value in limits.items():
+        hard = resource.getrlimit(kind)[1]
+        value = value if hard == resource.RLIM_INFINITY else min(value, hard)  # the system's own may be stricter
+        resource.setrlimit(kind, (value, value))
     if user:
         become(user)
     prctl(NO_NEW_PRIVILEGES, 1)
@@ -78,37 +85,8 @@ def enter(connection, folder, seconds, user):
     return 3
 
 
-def silence():
-    """Nothing to read, and nobody reads what is printed."""
-    nothing = os.open(os.devnull, os.O_RDWR)
-    for stream in (0, 1, 2):
-        os.dup2(nothing, stream)
-    if nothing > 3:
-        os.close(nothing)
-
-
-def limit(seconds, user):
-    """The system's own limits; the one on processor time is for the case that everybody who would end the child is gone."""
-    lower(resource.RLIMIT_CPU, math.ceil(seconds))
-    lower(resource.RLIMIT_FSIZE, FILE_SIZE)
-    lower(resource.RLIMIT_CORE, 0)
-    if user:
-        lower(resource.RLIMIT_NPROC, PROCESSES)
-    if os.path.exists("/proc/self/statm"):
-        with open("/proc/self/statm", encoding="utf-8") as file:
-            mapped = int(file.read().split()[0]) * resource.getpagesize()
-        lower(resource.RLIMIT_AS, mapped + MEMORY)
-
-
-def lower(kind, value):
-    """Set a limit of the system, or leave the system's own where that is stricter."""
-    _, hard = resource.getrlimit(kind)
-    value = value if hard == resource.RLIM_INFINITY else min(value, hard)
-    resource.setrlimit(kind, (value, value))
-
-
 def end(child, patience=0.0):
-    """Kill a child and its group, unless it ends by itself in that many seconds; how it ended, or None where it had to be."""
+    """Kill a child and its group, unless it ends by itself in that many seconds; how it ended, None if killed."""
     until, killed = time.monotonic() + patience, False
     while True:
         try:
@@ -131,8 +109,8 @@ def end(child, patience=0.0):
 def end_descendants(user, seconds=10.0):
     """Kill every process that came from this one, also those that left their group or whose parent is gone.
 
-    A subreaper (Linux) inherits such orphans, so all of them are below this process; elsewhere they get away. Whoever forks
-    faster than it is found is killed by user: one call of the system that leaves nobody out.
+    A subreaper (Linux) inherits such orphans, so all of them are below this process; elsewhere they get away. Whoever
+    forks faster than it is found is killed by user: one call of the system that leaves nobody out.
     """
     until = time.monotonic() + seconds
     while (found := descendants()) and time.monotonic() < until:
@@ -154,7 +132,6 @@ def end_descendants(user, seconds=10.0):
 
 
 def descendants():
-    """The numbers of all processes below this one."""
     parents = {}
     for name in os.listdir("/proc") if os.path.isdir("/proc/self") else []:
         if name.isdigit():

@@ -1,7 +1,8 @@
-"""The judge's end of the line to a worker, whose answers may be late, cut short or made up: then they cost the call."""
+"""The judge's end of the line to a worker, whose answers may be late, cut short or made up: these cost the call."""
 
 import contextlib
 import os
+import select
 import shutil
 import signal
 import socket
@@ -26,6 +27,10 @@ class GraderError(Exception):
     """The grading itself does not work, whatever the submission; the message says why, in one line."""
 
 
+class TooSlow(Lost):
+    """Lost for want of time."""
+
+
 class Worker:
     """A process that loads files, with a folder for the submission and one for what it writes."""
 
@@ -36,22 +41,24 @@ class Worker:
         self.process, self.control, self.user = None, None, None
 
     def start(self):
-        """A worker that has read no other submission, in a session of its own: an interrupt from the keyboard is not for it."""
+        """A worker that has read no other submission; with a session of its own, so no keyboard interrupts it."""
         self.stop()
         self.fresh_folder()
         self.control, theirs = socket.socketpair()
+        settings = {"OMP_NUM_THREADS": "1", "MPLBACKEND": "Agg", "CUDA_VISIBLE_DEVICES": "", "TORCHDYNAMO_DISABLE": "1"}
+        work = str(self.work)
+        settings |= {"HOME": work, "TMPDIR": work, "MPLCONFIGDIR": f"{work}/matplotlib"}
+        command = [sys.executable, "-B", str(WORKER), str(theirs.fileno()), work]
+        pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE}
+        alone = {"env": os.environ | settings, "pass_fds": [theirs.fileno()], "start_new_session": True}
         with theirs:
-            command = [sys.executable, "-B", str(WORKER), str(theirs.fileno()), str(self.work)]
-            pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE}
-            alone = {"env": environment(self.work), "pass_fds": [theirs.fileno()], "start_new_session": True}
             self.process = subprocess.Popen(command, **pipes, **alone)
         try:
-            hello, _ = wire.unpack(wire.receive(self.control, time.monotonic() + START))
+            self.user = wire.receive(self.control, time.monotonic() + START)[0]["user"]
         except (EOFError, OSError, ValueError):
             self.process.kill()
             said = self.process.communicate()[1].decode(errors="replace").strip().splitlines() or ["nothing"]
             raise GraderError(f"the worker does not start with {sys.executable}; it says: {plain(said[-1])}") from None
-        self.user = hello["user"]
         if os.geteuid() == 0 and not self.user and sys.stderr:
             print(AS_ROOT, file=sys.stderr)
         self.fresh_folder()
@@ -72,34 +79,33 @@ class Worker:
         """A file of the submission, loaded in a process of its own; one that has ended meanwhile is started again."""
         self.end_file()
         self.fresh_folder()
-        for attempt in (1, 2):
+        where = {"root": str(self.files), "file": str(path.relative_to(self.files))}
+        load = {**where, "functions": functions, "needed": needed, "time_limit": time_limit}
+        for _ in range(2):
             ours, theirs = socket.socketpair()
-            where = {"root": str(self.files), "file": str(path.relative_to(self.files))}
-            load = {**where, "functions": functions, "needed": needed, "time_limit": time_limit}
             try:
                 with theirs:
                     if self.process is None or self.process.poll() is not None:
                         self.start()
-                    wire.send(self.control, wire.pack({"load": load, "seconds": seconds + 60}), [theirs.fileno()])
+                    wire.send(self.control, {"load": load, "seconds": seconds + 60}, descriptors=[theirs.fileno()])
                 return LoadedFile(self, ours, time_limit)
             except OSError:
                 ours.close()
                 self.stop()
-                if attempt == 2:
-                    raise GraderError("the worker ends as soon as it is started") from None
+        raise GraderError("the worker ends as soon as it is started")
 
     def end_file(self, patience=0.0):
         """End every process of the submission; how the one that loaded the file ended, if it did by itself."""
         if self.control is None:  # the worker has been stopped, and its processes with it
             return None
         with contextlib.suppress(OSError, EOFError, ValueError):
-            wire.send(self.control, wire.pack({"patience": patience}))
-            return wire.unpack(wire.receive(self.control, time.monotonic() + 30))[0]["ended"]
+            wire.send(self.control, {"patience": patience})
+            return wire.receive(self.control, time.monotonic() + 30)[0]["ended"]
         self.stop()
         return None
 
     def stop(self):
-        """Let the worker end by itself, with what it has started, as it does when nobody is on the line; then make sure."""
+        """Let the worker end by itself, with what it has started, as it does without a line; then make sure."""
         control, process = self.control, self.process  # taken first, since another thread may stop it, too
         self.control = self.process = self.user = None
         if control:
@@ -123,30 +129,19 @@ class LoadedFile:
         self.worker, self.connection, self.function, self.calls = worker, connection, None, None
         self.defined, self.missing, self.stopped, self.compiled, self.ended = [], [], [], False, None
         try:
-            loaded, _ = wire.unpack(wire.receive(connection, time.monotonic() + 2 * time_limit + GRACE))
-            self.read_load(loaded)
-        except TimeoutError:
-            self.close(f"gave no answer within {time_limit:g} seconds")
-        except (EOFError, OSError, ValueError):
-            self.close("stopped answering", patience=1.0)
-
-    def read_load(self, loaded):
-        try:
+            loaded = wire.receive(connection, time.monotonic() + 2 * time_limit + GRACE)[0]
             self.defined = [str(name) for name in loaded["defined"]]
             self.missing = [plain(name, 40) for name in loaded["missing"]][:20]
             self.stopped = [(int(line), str(name), str(message)) for line, name, message in loaded["stopped"]][:20]
             self.compiled = bool(loaded["compiled"])
-        except (KeyError, TypeError, ValueError) as problem:
-            raise ValueError("no answer") from problem
+        except TimeoutError:
+            self.close(f"gave no answer within {time_limit:g} seconds")
+        except (EOFError, OSError, ValueError, KeyError, TypeError):
+            self.close("stopped answering", patience=1.0)
 
     def alive(self):
         """Whether it can be asked; one function may have ended it for those after."""
-        if self.ended:
-            return False
-        with contextlib.suppress(BlockingIOError, InterruptedError):
-            self.connection.setblocking(False)
-            return self.connection.recv(1, socket.MSG_PEEK) != b""
-        return True
+        return not self.ended and not select.select([self.connection], [], [], 0)[0]  # it says nothing unless asked
 
     def close(self, sentence=None, patience=0.0):
         """End it with all of its processes; why it is of no more use, unless it is done with."""
@@ -160,10 +155,13 @@ class LoadedFile:
         deadline = time.monotonic() + seconds
         try:
             if function != self.function:
-                self.start_function(function)
-            wire.send(self.calls, wire.pack(request, tensors))
-            header, results = wire.unpack(wire.receive(self.calls, deadline))
-            return Answer.read(header, results)
+                self.end_function()
+                self.calls, theirs = socket.socketpair()
+                self.function = function
+                with theirs:
+                    wire.send(self.connection, {"function": function}, descriptors=[theirs.fileno()])
+            wire.send(self.calls, request, tensors)
+            return Answer.read(*wire.receive(self.calls, deadline))
         except TimeoutError:
             self.end_function()
             raise TooSlow(f"gave no answer within {seconds:g} seconds") from None
@@ -173,43 +171,24 @@ class LoadedFile:
             self.end_function()
             raise Lost("wrote what is no answer") from None
 
-    def start_function(self, function):
-        if self.function:
-            self.end_function()
-        self.calls, theirs = socket.socketpair()
-        self.function = function
-        with theirs:
-            wire.send(self.connection, wire.pack({"function": function}), [theirs.fileno()])
-
     def end_function(self, patience=0.0):
-        """How the process that calls the function ended, if it did by itself; without an answer to that, the file is closed."""
+        """How the process that calls the function ended, if it did by itself; if nobody says, the file is closed."""
+        if self.function is None:
+            return None
         self.function = None
         self.calls.close()
-        try:
-            wire.send(self.connection, wire.pack({"patience": patience}))
-            answer, _ = wire.unpack(wire.receive(self.connection, time.monotonic() + patience + GRACE))
-            return answer.get("ended")
-        except (EOFError, OSError, ValueError):
-            self.close("ended the process that had loaded it")
-            return None
-
-
-class TooSlow(Lost):
-    """Lost for want of time."""
+        with contextlib.suppress(EOFError, OSError, ValueError):
+            wire.send(self.connection, {"patience": patience})
+            return wire.receive(self.connection, time.monotonic() + patience + GRACE)[0].get("ended")
+        self.close("ended the process that had loaded it")
+        return None
 
 
 def ending(ended):
-    """How a process ended, from numbers that a submission may have made up, as the end of a sentence; None if unknown."""
+    """How a process ended, as the end of a sentence, from numbers that may be made up; None if unknown."""
     if not isinstance(ended, dict) or not all(isinstance(number, int) for number in ended.values()):
         return None
     if "signal" in ended:
         known = {member.value: member.name for member in signal.Signals}
         return f"was killed by {known.get(ended['signal'], 'a signal')}"
     return f"ended the whole process, exit code {ended['exit']}" if "exit" in ended else None
-
-
-def environment(work):
-    """This process's environment for a worker."""
-    settings = {"OMP_NUM_THREADS": "1", "MPLBACKEND": "Agg", "CUDA_VISIBLE_DEVICES": "", "TORCHDYNAMO_DISABLE": "1"}
-    folders = {"HOME": str(work), "TMPDIR": str(work), "MPLCONFIGDIR": str(work / "matplotlib")}
-    return os.environ | settings | folders

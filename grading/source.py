@@ -1,4 +1,4 @@
-"""Read a .py or a notebook: which graded functions it defines, and what binds the names that these use, not its experiments."""
+"""Read a .py or a notebook: which graded functions it defines, and which statements bind the names that these use."""
 
 import ast
 import json
@@ -10,12 +10,10 @@ import textwrap
 
 from .checks import CHECKS, FILES
 
-MOST_BYTES = 50 * 2**20
 FUNCTIONS = {check.function: check.file for check in CHECKS}
 FOREIGN = re.compile(
-    r"\s*(%%(?:!|bash|cmd|cython|file|html|javascript|js|latex|markdown|perl|pypy|python2|R|ruby|script|sh|sql|svg|sx|system"
-    r"|writefile)\b)",
-    re.IGNORECASE,
+    r"(?i)\s*(%%(?:!|bash|cmd|cython|file|html|javascript|js|latex|markdown|perl|pypy|python2|R|ruby|script|sh|sql|svg"
+    r"|sx|system|writefile)\b)"
 )
 MAGIC = re.compile(r"\s*[!%?]|.*=\s*[!%]|.*\?\s*$")
 NEWER = re.compile(r"^\s*(type|match|lazy)\s+\w|^\s*((async\s+)?def|class)\s+\w+\s*\[|^\s*except(\*|.*,)|\bt[\"']")
@@ -23,8 +21,8 @@ DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Import, 
 NOT_PARSED = (SyntaxError, ValueError, RecursionError, MemoryError)
 
 
-class Unreadable(Exception):
-    """What is no notebook; the message says why, as the end of a sentence."""
+class SubmissionError(Exception):
+    """Something that was handed in cannot be read; the message says why, in one line."""
 
 
 def is_notebook(path):
@@ -32,37 +30,30 @@ def is_notebook(path):
 
 
 def functions_of(path):
-    """The graded functions that a notebook or a .py defines itself, and those among them that return nothing: templates."""
-    names, templates = set(), set()
+    """The graded functions that a file defines itself, each with whether it returns something or is a template."""
+    found = {}
     if not is_notebook(path) and not any(name.encode() in path.read_bytes() for name in [*FUNCTIONS, "import *"]):
-        return names, templates
+        return found
     for statement in ast.parse(read(path)[0]).body:
         module = f"{getattr(statement, 'module', None)}.py"
         if isinstance(statement, ast.ImportFrom) and (module in FILES or path.name.lower() not in FILES):
             continue  # what others import is graded where it is defined
         bound = names_in(statement)[0]
-        empty = {node.name for node in ast.walk(statement) if isinstance(node, ast.FunctionDef) and not returns(node)}
-        templates |= bound & empty
-        names |= FUNCTIONS.keys() if "*" in bound and (path.parent / module).is_file() else bound - empty
-    return names & FUNCTIONS.keys(), (templates - names) & FUNCTIONS.keys()
+        if "*" in bound and (path.parent / module).is_file():
+            bound = FUNCTIONS
+        results = [node.value for node in ast.walk(statement) if isinstance(node, ast.Return) and node.value]
+        written = not isinstance(statement, ast.FunctionDef) or any(ast.unparse(value) != "None" for value in results)
+        found |= {name: found.get(name) or written for name in FUNCTIONS if name in bound}
+    return found
 
 
-def returns(function):
-    results = [node.value for node in ast.walk(function) if isinstance(node, ast.Return) and node.value]
-    return any(ast.unparse(value) != "None" for value in results)
+def needed_lines(text):
+    """The first lines of the statements that the graded functions need. What trains is not needed.
 
-
-def lines_needed(text):
-    """The first lines of the statements that the graded functions need."""
-    return [statement.lineno for statement in needed(ast.parse(text).body)]
-
-
-def needed(body):
-    """The statements that the graded functions need. What trains is not needed.
-
-    Of the definitions of a name all are kept, of other statements those before its last use, if there are any: an experiment
-    further down may use the name for something else.
+    Of the definitions of a name all are kept, of other statements those before its last use, if there are any: an
+    experiment further down may use the name for something else.
     """
+    body = ast.parse(text).body
     trains = {"backward"} | {s.name for s in body if isinstance(s, DEFINITIONS[:3]) and "backward" in words_in(s)}
     found = [(s, *names_in(s)) for s in body if isinstance(s, DEFINITIONS) or trains.isdisjoint(words_in(s))]
     first, last, kept, before = {}, dict.fromkeys([*FUNCTIONS, "*"], math.inf), set(), None
@@ -72,12 +63,11 @@ def needed(body):
         before = dict(last)
         for statement, bound, used in found:
             line, wanted = statement.lineno, bound & last.keys()
-            if any(
-                isinstance(statement, DEFINITIONS) or line < last[name] or first[name] >= last[name] for name in wanted
-            ):
-                kept.add(statement)
+            defines = isinstance(statement, DEFINITIONS)
+            if any(defines or line < last[name] or first[name] >= last[name] for name in wanted):
+                kept.add(line)
                 last |= {name: max(line, last.get(name, 0)) for name in used}
-    return [statement for statement in body if statement in kept]
+    return sorted(kept)
 
 
 def words_in(statement):
@@ -98,9 +88,9 @@ def names_in(statement):
         used |= {symbol.get_name() for symbol in inner.get_symbols() if symbol.is_global()}
     if isinstance(statement, ast.ImportFrom) and (statement.names[0].name == "*" or statement.module == "__future__"):
         bound.add("*")
-    for node in (
-        () if isinstance(statement, DEFINITIONS) else ast.walk(statement)
-    ):  # x[0] = 1 binds nothing and changes x
+    if isinstance(statement, DEFINITIONS):
+        return bound, used
+    for node in ast.walk(statement):  # x[0] = 1 binds nothing and changes x
         if isinstance(node, (ast.Assign, ast.AugAssign)):
             parts = ast.walk(ast.Tuple(getattr(node, "targets", None) or [node.target]))
             bound |= {part.id for part in parts if isinstance(part, ast.Name)}
@@ -138,17 +128,15 @@ def as_python(text):
             line = lines[first].strip() if 0 <= first < len(lines) else ""
             if len(left_out) == 100 or line in ("", "pass"):
                 return "", [(1, "", text.strip()[:80])]
-            later = (
-                " (it looks like the syntax of a later version)"
-                if NEWER.match(line) or "f-string" in str(problem)
-                else ""
-            )
-            left_out.append((first + 1, f" {sys.version_info[0]}.{sys.version_info[1]}{later}", line[:80]))
+            why = " {}.{}".format(*sys.version_info)
+            if NEWER.match(line) or "f-string" in str(problem):
+                why += " (it looks like the syntax of a later version)"
+            left_out.append((first + 1, why, line[:80]))
             replace(lines, first)
 
 
 def replace(lines, first):
-    """Put Python in the place of a line that is none: a magic does nothing and gives nothing, but what %time runs stays."""
+    """Put Python in the place of a line that is none: a magic does and gives nothing, but what %time runs stays."""
     line = lines[first]
     indent = len(line) - len(line.lstrip())
     assigned, timed = re.match(r"(\s*\w[\w, ]*=)\s*[!%]", line), re.match(r"\s*%time\s+(.+)", line)
@@ -160,20 +148,16 @@ def replace(lines, first):
 
 
 def cells(path):
-    """The text of each code cell; Unreadable where the file is no notebook."""
+    """The text of each code cell; SubmissionError where the file is no notebook."""
     data = path.read_bytes()
-    if len(data) > MOST_BYTES:
-        raise Unreadable(f"is larger than {MOST_BYTES >> 20} MB")
     if not data.strip():
-        raise Unreadable("is empty")
+        raise SubmissionError("is empty")
     try:
         book = json.loads(data)
         sheets = book.get("worksheets", [book])  # before nbformat 4
         found = [cell for sheet in sheets for cell in sheet["cells"] if cell["cell_type"] == "code"]
         return ["".join(cell.get("source", cell.get("input", ""))) for cell in found]
     except (ValueError, RecursionError, KeyError, TypeError, AttributeError) as problem:
-        conflict = b"\n=======" in data and b"\n>>>>>>>" in data
-        what = (
-            "a merge conflict of git, no notebook" if conflict else f"no notebook: {type(problem).__name__}: {problem}"
-        )
-        raise Unreadable(f"holds {what}") from None
+        if b"\n=======" in data and b"\n>>>>>>>" in data:
+            raise SubmissionError("holds a merge conflict of git, no notebook") from None
+        raise SubmissionError(f"holds no notebook: {type(problem).__name__}: {problem}") from None

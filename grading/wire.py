@@ -1,7 +1,4 @@
-"""What judge and worker write to each other: a JSON header and raw numbers, so that reading it can run nobody's code.
-
-A payload is the length of the header, the header, and the bytes of its tensors; on a socket the payload's length comes first.
-"""
+"""What judge and worker write to each other, read without running anybody's code: JSON and the bytes of tensors."""
 
 import json
 import math
@@ -16,14 +13,10 @@ DTYPES = {"float32": torch.float32, "float64": torch.float64}
 
 
 def pack(header, tensors=()):
-    """The payload of a header, a dictionary of plain values, and float32 or float64 tensors."""
     kinds = [[str(tensor.dtype).removeprefix("torch."), list(tensor.shape)] for tensor in tensors]
     head = json.dumps({"header": header, "tensors": kinds}).encode()
-    return (
-        struct.pack("<I", len(head))
-        + head
-        + b"".join(tensor.detach().contiguous().numpy().tobytes() for tensor in tensors)
-    )
+    parts = [tensor.detach().contiguous().numpy().tobytes() for tensor in tensors]
+    return b"".join([struct.pack("<I", len(head)), head, *parts])
 
 
 def unpack(payload):
@@ -34,36 +27,35 @@ def unpack(payload):
         for name, shape in message["tensors"]:
             dtype, count = DTYPES[name], math.prod(shape)
             part = bytearray(payload[start : start + count * dtype.itemsize])
-            tensors.append(
-                torch.frombuffer(part, dtype=dtype).reshape(shape) if count else torch.empty(shape, dtype=dtype)
-            )
+            numbers = torch.frombuffer(part, dtype=dtype) if count else torch.empty(0, dtype=dtype)
+            tensors.append(numbers.reshape(shape))
             start += len(part)
         return dict(message["header"]), tensors
     except (KeyError, TypeError, ValueError, RuntimeError, RecursionError, OverflowError, struct.error) as problem:
         raise ValueError("not a payload") from problem
 
 
-def send(connection, payload, descriptors=()):
+def send(connection, header, tensors=(), descriptors=()):
     """Write one payload; open files may go with it to a process that this one trusts or has started."""
+    payload = pack(header, tensors)
     socket.send_fds(connection, [struct.pack("<Q", len(payload))], descriptors)
     connection.sendall(payload)
 
 
 def receive(connection, deadline=None):
-    """One payload. TimeoutError at the deadline, however many bytes have come; EOFError at the end; ValueError if too long."""
+    """Header and tensors; TimeoutError at the deadline, however many bytes have come; EOFError; ValueError."""
     (length,) = struct.unpack("<Q", exactly(connection, 8, deadline))
     if length > MOST:
         raise ValueError(f"{length} bytes")
-    return exactly(connection, length, deadline)
+    return unpack(exactly(connection, length, deadline))
 
 
 def receive_with_descriptor(connection):
-    """One payload and the file that came with it, or None."""
     start, descriptors, *_ = socket.recv_fds(connection, 8, 1)
     if not start:
         raise EOFError
     (length,) = struct.unpack("<Q", start)
-    return exactly(connection, length, None), (descriptors or [None])[0]
+    return unpack(exactly(connection, length, None))[0], (descriptors or [None])[0]
 
 
 def exactly(connection, count, deadline):

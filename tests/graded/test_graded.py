@@ -7,5 +7,6 @@ from grading.checks import CHECKS
 
 @pytest.mark.parametrize("check", [check for check in CHECKS if check.marks], ids=lambda check: check.name)
 def test_graded(check, grades):
-    if grades.lost[check.name]:
-        pytest.fail(grades.lost[check.name], pytrace=False)
+    (sentence,) = [row.sentence for row in grades.rows if row[:3] == check[:3]]
+    if sentence:
+        pytest.fail(sentence, pytrace=False)

@@ -5,13 +5,8 @@ import os
 import pytest
 
 from grading.grading import Grader
-from grading.sessions import NO_FORK
 
-
-@pytest.fixture(autouse=True)
-def only_where_grading_works():
-    if not hasattr(os, "fork"):
-        pytest.skip(NO_FORK)
+collect_ignore_glob = [] if hasattr(os, "fork") else ["test_*.py"]  # nothing is graded there
 
 
 @pytest.fixture(scope="session")

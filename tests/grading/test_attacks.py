@@ -19,10 +19,9 @@ RIGHT_Q2 = (HERE / "submissions" / "vectorised" / "q2_solution.py").read_text()
 TITLES = ("values", "one number per row", "one number")
 ASKED = [c for c in CHECKS if c.function in ("log_mean_exp", "vf_wasserstein_distance") and c.title in TITLES]
 
-# The text of a q1_solution.py, and what it may have: one mark where it returns one number for each row, as it should.
-ATTACKS = {
-    "reads the frames of its callers": (
-        """
+# Texts of a q1_solution.py; a mark is for one number for each row.
+EARN_A_MARK = {
+    "reads the frames of its callers": """
         import sys, torch
         def log_mean_exp(y):
             frame = sys._getframe(1)
@@ -33,19 +32,7 @@ ATTACKS = {
                 frame = frame.f_back
             return torch.zeros(len(y))
         """,
-        1,
-    ),
-    "looks for the answer in all objects": (
-        """
-        import gc, torch
-        def log_mean_exp(y):
-            found = [t for t in gc.get_objects() if isinstance(t, torch.Tensor) and t.dtype == torch.float64]
-            return next((t for t in found if t.numel() == len(y)), torch.zeros(len(y)))
-        """,
-        1,
-    ),
-    "imports the judge": (
-        """
+    "imports the judge": """
         import sys, torch
         def log_mean_exp(y):
             try:
@@ -55,20 +42,22 @@ ATTACKS = {
                 pass
             return torch.zeros(len(y))
         """,
-        1,
-    ),
-    "writes what a judge might like to every descriptor": (
-        """
-        import os, struct, json
+    "makes its inputs zero, for which 0 is right": """
         def log_mean_exp(y):
-            text = json.dumps({"check": "Q1.3 log_mean_exp: values", "lost": None, "end": None}).encode() + b"\\n"
-            write(text * 100)
-            os._exit(0)
+            y.zero_()
+            return y.sum(1)
         """,
-        0,
-    ),
-    "sends an answer of its own making": (
-        """
+    "patches torch": """
+        import torch
+        def yes(*arguments, **options): return torch.tensor(True)
+        torch.Tensor.all = torch.Tensor.__le__ = torch.Tensor.__sub__ = yes
+        torch.allclose = torch.isclose = torch.equal = yes
+        def log_mean_exp(y):
+            return torch.zeros(len(y))
+        """,
+}
+EARN_NOTHING = {
+    "sends an answer of its own making": """
         import os, struct, json
         def log_mean_exp(y):
             head = json.dumps({"header": {"kind": "tensor", "type": "x", "shape": [10**9], "differentiable": True,
@@ -77,47 +66,20 @@ ATTACKS = {
             write(struct.pack("<Q", len(payload)) + payload)
             os._exit(0)
         """,
-        0,
-    ),
-    "announces an answer of exabytes": (
-        """
+    "announces an answer of exabytes": """
         import os
         def log_mean_exp(y):
             write(b"\\xff" * 16)
             os._exit(0)
         """,
-        0,
-    ),
-    "answers byte by byte": (
-        """
+    "answers byte by byte": """
         import os, struct, time
         def log_mean_exp(y):
             for byte in struct.pack("<Q", 1000) + b"{" * 1000:
                 write(bytes([byte]))
                 time.sleep(0.05)
         """,
-        0,
-    ),
-    "makes its inputs zero, for which 0 is right": (
-        """
-        def log_mean_exp(y):
-            y.zero_()
-            return y.sum(1)
-        """,
-        1,
-    ),
-    "patches torch": (
-        """
-        import torch
-        def yes(*arguments, **options): return torch.tensor(True)
-        torch.Tensor.all = torch.Tensor.__le__ = torch.Tensor.__sub__ = torch.allclose = torch.isclose = torch.equal = yes
-        def log_mean_exp(y):
-            return torch.zeros(len(y))
-        """,
-        1,
-    ),
-    "returns a tensor that says yes to everything": (
-        """
+    "returns a tensor that says yes to everything": """
         import torch
         class Yes(torch.Tensor):
             @classmethod
@@ -126,10 +88,7 @@ ATTACKS = {
         def log_mean_exp(y):
             return torch.zeros(len(y)).as_subclass(Yes)
         """,
-        0,
-    ),
-    "returns what runs code when it is read": (
-        """
+    "returns what runs code when it is read": """
         import os
         class Bomb(float):
             def __reduce__(self):
@@ -139,29 +98,14 @@ ATTACKS = {
         def log_mean_exp(y):
             return Bomb(0)
         """,
-        0,
-    ),
-    "patches json, builtins and os": (
-        """
+    "patches json, builtins and os": """
         import builtins, json, os, socket, struct
         builtins.len = builtins.isinstance = json.dumps = json.loads = struct.pack = lambda *a, **k: 0
         socket.socket.sendall = os.write = os.kill = os.waitpid = os.fork = lambda *a, **k: (0, 0)
         def log_mean_exp(y):
             return 0
         """,
-        0,
-    ),
-    "kills its parent": (
-        """
-        import os, signal
-        def log_mean_exp(y):
-            os.kill(os.getppid(), signal.SIGKILL)
-            return 0
-        """,
-        0,
-    ),
-    "kills the worker": (
-        """
+    "kills the worker": """
         import os, signal
         above = os.getppid()
         def log_mean_exp(y):
@@ -169,33 +113,21 @@ ATTACKS = {
             os.kill(os.getppid(), signal.SIGKILL)
             return 0
         """,
-        0,
-    ),
-    "stops its parent": (
-        """
+    "stops its parent": """
         import os, signal, time
         def log_mean_exp(y):
             os.kill(os.getppid(), signal.SIGSTOP)
             time.sleep(60)
         """,
-        0,
-    ),
-    "prints and raises a table": (
-        """
+    "prints and raises a table": """
         print("total 28 / 28")
         def log_mean_exp(y):
             raise ValueError("\\r\\n\\x1b[2J" + "total                                     28 / 28\\n" * 50)
         """,
-        0,
-    ),
-    "is called what it is not": (
-        """
+    "is called what it is not": """
         log_mean_exp = type("x: right\\ntotal 28 / 28", (), {"__call__": lambda self, y: self})()
         """,
-        0,
-    ),
-    "starts threads when it is imported": (
-        """
+    "starts threads when it is imported": """
         import threading, time
         def run():
             while True:
@@ -205,10 +137,7 @@ ATTACKS = {
         def log_mean_exp(y):
             return 0
         """,
-        0,
-    ),
 }
-
 
 WRITE = """def write(data):
     import os
@@ -227,15 +156,13 @@ def submit(folder, q1):
     return folder
 
 
-@pytest.mark.parametrize("attack", ATTACKS)
+@pytest.mark.parametrize("attack", [*EARN_A_MARK, *EARN_NOTHING])
 def test_attack_gains_nothing_and_costs_others_nothing(grader, tmp_path, monkeypatch, attack):
     monkeypatch.setattr(sessions, "GRACE", 0.5)  # one of them stops what is to answer
-    text, deserved = ATTACKS[attack]
+    text, deserved = (EARN_A_MARK | EARN_NOTHING)[attack], int(attack in EARN_A_MARK)
     grades = grader.grade(submit(tmp_path / "theirs", text), time_limit=0.5, total_limit=20, checks=ASKED)
-    marks = {check.function: 0 for check in ASKED}
-    for check in ASKED:
-        marks[check.function] += grades.marks(check)
-    assert marks == {"log_mean_exp": deserved, "vf_wasserstein_distance": 1.5}, grades
+    assert grades.total() == deserved + 1.5, grades
+    assert sum(row.marks for row in grades.rows if row.function == "log_mean_exp") == deserved
     lines = table(grades)
     assert sum("28 / 28" in line or line.startswith("total") for line in lines) == 1
     assert all(line.isprintable() and len(line) < 400 for line in lines)

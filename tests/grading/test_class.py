@@ -1,17 +1,18 @@
 """A class: everybody's files graded side by side, reported safely, kept when interrupted."""
 
+import contextlib
 import csv
 import io
 import json
 import os
+import shutil
 import subprocess
 import sys
-import zipfile
 from pathlib import Path
 
 import pytest
 
-from grading import course, pages
+from grading import course, report
 from grading.__main__ import main
 from grading.checks import chosen
 from grading.submission import Piece
@@ -24,7 +25,7 @@ ONE = chosen("1.1")
 
 @pytest.fixture
 def handed_in(tmp_path):
-    """Six students in an export of Gradescope's."""
+    """Seven students in an export of Gradescope's."""
     folder = tmp_path / "in" / "assignment_7_export"
     right = (RIGHT / "q1_solution.py").read_text()
     texts = {
@@ -41,6 +42,7 @@ def handed_in(tmp_path):
         (folder / "twice" / version).mkdir(parents=True)
         (folder / "twice" / version / "q1_solution.py").write_text(right + f"\n# {version}")
     (folder / "broken.zip").write_bytes(b"PK\3\4")
+    (folder / "empty").mkdir()
     return tmp_path / "in"
 
 
@@ -56,8 +58,8 @@ def test_class_is_graded_whatever_a_submission_does(grader, handed_in, tmp_path,
     command = [str(handed_in), "--out", "~/marks", "--questions", "1.1", "--time-limit", "0.5", "--jobs", "2"]
     assert main(command) == 0
     printed = capsys.readouterr().out.splitlines()
-    assert printed[0] == "6 students, 1 file left out: submission_metadata.yml"
-    assert len(printed) == 8 and all("of 6" in line and "left" in line for line in printed[1:-1])
+    assert printed[0] == "7 students, 1 file left out: submission_metadata.yml"
+    assert len(printed) == 9 and all("of 7" in line and "left" in line for line in printed[1:-1])
     rows = read_csv(out)
     assert {name: (row["status"], row["total"], row["Q1.1"]) for name, row in rows.items()} == {
         "submission_1": ("graded", "4", "4"),
@@ -66,19 +68,20 @@ def test_class_is_graded_whatever_a_submission_does(grader, handed_in, tmp_path,
         "'=submission é <b>": ("timed out", "0", "0"),
         "twice": ("ambiguous", "0", "0"),
         "broken": ("not readable", "0", "0"),
+        "empty": ("no such file", "0", "0"),
     }
     assert "a/q1_solution.py or b/q1_solution.py" in rows["twice"]["why"]
     page = (out / "submission_3.html").read_text()
     assert "&lt;script&gt;alert(1)&lt;/script&gt;" in page and "<script>" not in page
     summary = (out / "index.html").read_text()
-    assert "the mean over the pixels instead of the sum" in summary and "6 submissions" in summary
+    assert "the mean over the pixels instead of the sum" in summary and "7 submissions" in summary
     assert "=submission é &lt;b&gt;" in summary and "submission é <b>" not in summary
     (handed_in / "assignment_7_export" / "submission_2" / "q1_solution.py").write_text(
         (RIGHT / "q1_solution.py").read_text()
     )
-    monkeypatch.setattr(course.Course, "grader", lambda self: grader)
+    monkeypatch.setattr(course, "Grader", lambda: contextlib.nullcontext(grader))
     assert main(command) == 0
-    assert "5 of 6 have been graded before" in capsys.readouterr().out
+    assert "6 of 7 have been graded before" in capsys.readouterr().out
     assert read_csv(out)["submission_2"]["total"] == "4"
 
 
@@ -93,65 +96,57 @@ def test_accents_are_read_and_escaped_where_nothing_is_utf_8(tmp_path):
     assert "\\u5c3a\\u5bf8 \\xe9" in done.stdout
 
 
-def test_names_are_shown_whole_and_can_be_read_back():
-    names = ["x" * 200 + "1", "x" * 200 + "2", "\udcff", "\udcfe", "a\\n", "a\n", "提交"]
-    shown = [pages.shown(name) for name in names]
-    assert len(set(shown)) == len({course.file_name(name) for name in names}) == len(names)
+def test_names_are_shown_whole_and_their_files_are_safe_and_differ():
+    names = ["x" * 200 + "1", "x" * 200 + "2", "\udcff", "\udcfe", "a\\n", "a\n", "提交", "a", "../a", "con:", ""]
+    shown, files = [report.shown(name) for name in names], [course.file_name(name) for name in names]
+    assert len(set(shown)) == len(set(files)) == len(names)
     assert [s.encode("latin-1", "backslashreplace").decode("unicode_escape") for s in shown] == names
+    assert not any(set("/\\:") & set(file) or file.startswith(".") for file in files)
 
 
-def students(folder):
-    return {
-        path.name: [Piece(path)] for path in sorted((folder / "assignment_7_export").iterdir()) if path.suffix != ".yml"
-    }
+@pytest.fixture
+def taken(handed_in, tmp_path):
+    """Makes a Course of the submissions, with these limits."""
+    folder = handed_in / "assignment_7_export"
+    found = {path.name: [Piece(path)] for path in sorted(folder.iterdir()) if path.suffix != ".yml"}
+    return lambda **limits: course.Course(found, tmp_path / "marks", ONE, limits)
 
 
-def test_changed_suite_or_limits_grade_again(tmp_path, monkeypatch):
-    marks = {course.fingerprint([Piece(RIGHT)], [["seed", seed]]) for seed in (1, 2)}
+def test_changed_suite_or_limits_grade_again(taken, tmp_path, monkeypatch):
+    marks = {taken(seed=seed).fingerprint("submission_1") for seed in (1, 2)}
     monkeypatch.setattr(course, "__file__", str(tmp_path / "course.py"))
-    assert len(marks | {course.fingerprint([Piece(RIGHT)], [["seed", 1]])}) == 3
+    assert len(marks | {taken(seed=1).fingerprint("submission_1")}) == 3
 
 
-def test_grading_that_fails_is_said_and_does_not_stop_the_rest(handed_in, tmp_path, monkeypatch):
-    taken = course.Course(students(handed_in), tmp_path / "marks", ONE, {})
-    monkeypatch.setattr(taken, "grader", lambda: 1 / 0)
-    assert {record["status"] for record in taken.grade_all(2)} == {course.NOT_GRADED}
-    assert not any(taken.already_graded(name) for name in taken.found)
+def test_grading_that_fails_is_said_and_does_not_stop_the_rest(taken, monkeypatch):
+    monkeypatch.setattr("grading.grading.Grader.grade", lambda self, *arguments, **options: 1 / 0)
+    assert {grades.status for grades in taken().grade_all(2).values()} == {course.NOT_GRADED}
+    assert not any(taken().already_graded(name) for name in taken().found)
 
 
-def test_interruption_keeps_what_is_done(grader, handed_in, tmp_path, monkeypatch):
-    found, limits = students(handed_in), {"time_limit": 0.5}
-    taken = course.Course(found, tmp_path / "marks", ONE, limits)
-    monkeypatch.setattr(taken, "grader", lambda: grader)
-    monkeypatch.setattr(taken, "progress", lambda *arguments: (_ for _ in ()).throw(KeyboardInterrupt))
+def test_interruption_keeps_what_is_done(grader, taken, tmp_path, monkeypatch):
+    monkeypatch.setattr(course, "Grader", lambda: contextlib.nullcontext(grader))
+    monkeypatch.setattr(course.Course, "progress", lambda *arguments: (_ for _ in ()).throw(KeyboardInterrupt))
     with pytest.raises(KeyboardInterrupt):
-        taken.grade_all(1)
-    done = len(read_csv(tmp_path / "marks"))
-    assert 1 <= done < len(found)
-    assert sum(course.Course(found, tmp_path / "marks", ONE, limits).already_graded(name) for name in found) >= done
-    assert not any(
-        course.Course(found, tmp_path / "marks", ONE, {"time_limit": 9}).already_graded(name) for name in found
-    )
+        taken(time_limit=0.5).grade_all(1)
+    done, again, other = len(read_csv(tmp_path / "marks")), taken(time_limit=0.5), taken(time_limit=9)
+    assert 1 <= done < len(again.found)
+    assert sum(again.already_graded(name) for name in again.found) >= done
+    assert not any(other.already_graded(name) for name in other.found)
 
 
 def test_mistakes_are_counted_by_what_they_look_like():
-    assert pages.mistake("5 rows, number 3: 1.5, expected 2: looks like the sign") == "the sign"
-    assert pages.mistake("5 rows: 1.5, expected -2e-3") == pages.mistake("6 rows: 1.25, expected 7")
-
-
-def test_file_names_are_safe_and_differ():
-    names = ["ann", "../ann", "a/b", "a\\b", "é", "x" * 200, "con:", ""]
-    files = [course.file_name(name) for name in names]
-    assert len(set(files)) == len(files)
-    assert all("/" not in file and "\\" not in file and ".." not in file.split("-")[0] for file in files)
+    assert report.mistake("5 rows, number 3: 1.5, expected 2: looks like the sign") == "the sign"
+    assert report.mistake("5 rows: 1.5, expected -2e-3") == report.mistake("6 rows: 1.25, expected 7")
 
 
 def test_autograder_runs_in_gradescopes_folders(tmp_path):
     """make's archive, unpacked as Gradescope does, grades a submission there without the rest of this project."""
-    subprocess.run(["make", "-B", "autograder.zip", f"PYTHON={sys.executable}"], cwd=PROJECT, check=True)
+    shutil.copytree(PROJECT / "grading", tmp_path / "grading")
+    make = ["make", "-f", str(PROJECT / "Makefile"), "autograder.zip", f"PYTHON={sys.executable}"]
+    subprocess.run(make, cwd=tmp_path, check=True)
     source = tmp_path / "source"
-    with zipfile.ZipFile(PROJECT / "autograder.zip") as archive:
-        archive.extractall(source)
+    shutil.unpack_archive(tmp_path / "autograder.zip", source)
     (tmp_path / "results").mkdir()
     (tmp_path / "submission").symlink_to(RIGHT)
     environment = {**os.environ, "AUTOGRADER": str(tmp_path), "AUTOGRADER_PYTHON": sys.executable}

@@ -11,18 +11,16 @@ class Wrong(NamedTuple):
     costs: float
 
 
-BERNOULLI = "log_likelihood_bernoulli"
-NORMAL = "log_likelihood_normal"
-MEAN = "log_mean_exp"
-KL = "kl_gaussian_gaussian_analytic"
-MC = "kl_gaussian_gaussian_mc"
-HELLINGER = "vf_squared_hellinger"
-WASSERSTEIN = "vf_wasserstein_distance"
-PENALTY = "lp_reg"
+BERNOULLI, NORMAL, MEAN = "log_likelihood_bernoulli", "log_likelihood_normal", "log_mean_exp"
+KL, MC = "kl_gaussian_gaussian_analytic", "kl_gaussian_gaussian_mc"
+HELLINGER, WASSERSTEIN, PENALTY = "vf_squared_hellinger", "vf_wasserstein_distance", "lp_reg"
 
+LOG_2PI = "(math.log(2 * math.pi)"
 NORMAL_SUM = "logvar + (z - mu) ** 2 / logvar.exp()).sum(1)"
+KL_SUM = "logvar_p.exp() - 1).sum(1)"
 KL_LINE = "return 0.5 * (logvar_p - logvar_q + (logvar_q.exp() + (mu_q - mu_p) ** 2) / logvar_p.exp() - 1).sum(1)"
 HELLINGER_LINE = "return (1 - torch.exp(-real)).mean() - (t / (1 - t)).mean()"
+NOT_ACTIVE = "return real.mean() - (fake / (1 - fake)).mean()"
 WASSERSTEIN_LINE = "return critic(x).mean() - critic(y).mean()"
 SUM = "(1 - mu + 1e-7)).sum(1)"
 CUT = "create_graph=True missing from torch.autograd.grad, or a detach or item"
@@ -44,12 +42,7 @@ MISTAKES = {
     ],
     NORMAL: [
         ("a missing 2 pi", "math.log(2 * math.pi) + logvar", "logvar", 3),
-        (
-            "a missing 2 pi for all dimensions but one",
-            "(math.log(2 * math.pi)",
-            "(math.log(2 * math.pi) / mu.size(1)",
-            3,
-        ),
+        ("a missing 2 pi for all dimensions but one", LOG_2PI, f"{LOG_2PI} / mu.size(1)", 3),
         ("(deviation for variance)", "/ logvar.exp()).sum(1)", "/ (logvar / 2).exp()).sum(1)", 2),
         ("a log-variance read as the variance", NORMAL_SUM, "logvar.log() + (z - mu) ** 2 / logvar).sum(1)", 3),
         ("the mean over the dimensions instead of the sum", "/ logvar.exp()).sum(1)", "/ logvar.exp()).mean(1)", 3),
@@ -64,14 +57,9 @@ MISTAKES = {
     ],
     KL: [
         ("KL reversed, p and q exchanged", KL_LINE, SWAP + KL_LINE, 2),
-        (
-            "the mean over the dimensions instead of the sum",
-            "logvar_p.exp() - 1).sum(1)",
-            "logvar_p.exp() - 1).mean(1)",
-            3,
-        ),
+        ("the mean over the dimensions instead of the sum", KL_SUM, "logvar_p.exp() - 1).mean(1)", 3),
         ("a missing factor 1/2", "return 0.5 * (logvar_p", "return (logvar_p", 3),
-        ("a missing -1", "logvar_p.exp() - 1).sum(1)", "logvar_p.exp()).sum(1)", 2),
+        ("a missing -1", KL_SUM, "logvar_p.exp()).sum(1)", 2),
     ],
     MC: [
         ("the sign of log p, with 2 pi left out", "log_q - log_p", "log_q + log_p", 2),
@@ -90,12 +78,7 @@ MISTAKES = {
         ("a sigmoid in front", V, "critic(x).sigmoid(), critic(y).sigmoid()", 3),
         ("x and y exchanged", V, "critic(y), critic(x)", 3),
         ("a detach or item", V, "critic(x).detach(), critic(y).detach()", 1),
-        (
-            "a missing output activation 1 - exp(-v)",
-            HELLINGER_LINE,
-            "return real.mean() - (fake / (1 - fake)).mean()",
-            3,
-        ),
+        ("a missing output activation 1 - exp(-v)", HELLINGER_LINE, NOT_ACTIVE, 3),
         ("(one number for each sample)", HELLINGER_LINE, "return 1 - torch.exp(-real) - t / (1 - t)", 4),
     ],
     WASSERSTEIN: [

@@ -1,4 +1,4 @@
-"""Question 1 as formulas over whole batches; the wrong submissions of test_grading.py are this one with one thing changed."""
+"""Question 1 as formulas over whole batches; wrong_submissions.py changes one thing at a time in it."""
 
 import math
 
