@@ -24,13 +24,12 @@ def pytest_addoption(parser, pluginmanager):
         group.addoption(name, **about)
     # pytest takes what follows --submission for tests until it knows the option: a conftest.py there stays unread
     if any(argument.startswith("--submission") for argument in sys.argv):
-        os.environ["SUBMISSION_GIVEN"] = "yes"  # pytest-xdist's workers know it by their environment alone
+        os.environ["SUBMISSION_GIVEN"] = "yes"  # for pytest-xdist's workers, too
     pluginmanager._noconftest = "SUBMISSION_GIVEN" in os.environ
 
 
 def submission_of(config):
-    """Pytest itself may have changed the folder since the command was given."""
-    given = config.option.submission
+    given = config.option.submission  # from the folder of the call, which pytest may have changed since
     return config.invocation_params.dir / Path(given).expanduser() if given else HERE.parent.parent
 
 
@@ -46,18 +45,17 @@ def pytest_configure(config):
 
 
 @pytest.fixture(scope="session")
-def grades(request):
+def grades(request, pytestconfig):
     if not hasattr(os, "fork"):
         pytest.skip(NO_FORK)
     tested = {item.callspec.params["check"] for item in request.session.items if item.path.parent == HERE}
     functions = {check.function for check in tested}
     checks = [check for check in CHECKS if check in tested or (check.function in functions and not check.marks)]
     try:
-        result = grade(submission_of(request.config), checks=checks, **limits_of(request.config.option))
+        pytestconfig.stash[GRADES] = grade(submission_of(pytestconfig), checks=checks, **limits_of(pytestconfig.option))
     except (GraderError, SubmissionError) as problem:
         pytest.exit(f"error: {problem}", returncode=4)
-    request.config.stash[GRADES] = result
-    return result
+    return pytestconfig.stash[GRADES]
 
 
 def pytest_collection_modifyitems(config, items):
@@ -69,5 +67,4 @@ def pytest_collection_modifyitems(config, items):
 def pytest_terminal_summary(terminalreporter, config):
     if GRADES in config.stash:
         terminalreporter.section(f"marks of {config.option.submission or 'this project'}")
-        for line in table(config.stash[GRADES]):
-            terminalreporter.write_line(line)
+        terminalreporter.write_line("\n".join(table(config.stash[GRADES])))

@@ -17,6 +17,7 @@ from experiments.wgan.classifier import load_classifier
 from experiments.wgan.evaluate import main
 from experiments.wgan.options import PRESETS
 from model import Generator
+from tests.conftest import NoCanvas
 
 FEW = ("--samples", 100, "--latents", 20)
 HUE, LUMINANCE, STROKE, NOTHING = range(4)
@@ -159,7 +160,9 @@ def estimates(found):
     )
 
 
-def test_run_writes_its_whole_record_and_evaluation_replaces_every_figure_but_trainings(q3, figures_drawn, tmp_path):
+def test_run_writes_its_whole_record_and_evaluation_replaces_every_figure_but_trainings(
+    q3, figures_drawn, tmp_path, monkeypatch
+):
     figures = tmp_path / "run" / "figures"
     code, out, err = q3("--run-dir", tmp_path / "run")
     assert (code, err) == (0, "")
@@ -183,6 +186,7 @@ def test_run_writes_its_whole_record_and_evaluation_replaces_every_figure_but_tr
     assert (code, err.count("\n")) == (2, 1)
     assert "holds a run, whose figures --generator would replace; name another --run-dir" in err
     assert (figures / "of_an_earlier_version.png").exists()
+    monkeypatch.setattr("experiments.harness.plotting.FigureCanvasAgg", NoCanvas)  # one drawing is enough
     assert q3("evaluate", "--run-dir", tmp_path / "run")[0] == 0
     assert {path.stem for path in figures.iterdir()} == written
     assert read(tmp_path / "run" / "metrics.json") == found
