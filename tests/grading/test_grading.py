@@ -342,7 +342,8 @@ def test_pytest_prints_the_table_and_loads_none_of_a_submissions_tests(grader, t
         (folder / name).write_text("raise SystemExit('loaded')")
     (folder / "pytest.ini").write_text("[pytest]\naddopts = --no-such-option\n")
     command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", SUITE, "--submission", "theirs"]
-    result = subprocess.run([*command, "--time-limit", "8"], cwd=tmp_path, capture_output=True, text=True)
+    how = {"cwd": tmp_path, "capture_output": True, "encoding": "utf-8", "errors": "replace"}
+    result = subprocess.run([*command, "--time-limit", "8"], **how)
     assert (result.returncode, result.stderr) == (1, "")
     assert "marks of theirs" in result.stdout
     assert "Q1.5  kl_gaussian_gaussian_mc              2 / 4" in result.stdout
@@ -368,6 +369,7 @@ def test_pytest_prints_the_table_and_loads_none_of_a_submissions_tests(grader, t
 )
 def test_usage_errors_are_one_line(arguments, message, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PY_COLORS", "0")
     assert pytest.main([str(SUITE), *SETTINGS, *arguments]) == 4
     (line,) = capsys.readouterr().err.strip().splitlines()
     assert line.startswith("ERROR: " + message.format(tmp_path))

@@ -3,6 +3,7 @@
 import io
 import json
 import shutil
+import sys
 import tarfile
 import zipfile
 from pathlib import Path
@@ -84,6 +85,8 @@ a_2: a_2_802_q1_solution.py
 
 @pytest.mark.parametrize("kind", CLASSES)
 def test_every_file_of_a_class_is_one_students_or_named(kind, tmp_path, capsys):
+    if not CLASSES[kind].isascii() and sys.getfilesystemencoding() != "utf-8":
+        pytest.skip("such names cannot be written here")
     lines = CLASSES[kind].splitlines()
     names = [name for line in lines for name in line.partition(": ")[2].split(", ") if name]
     build(tmp_path, {name if "." in name else f"{name}/x.py": "" for name in names})

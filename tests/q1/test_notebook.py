@@ -3,6 +3,7 @@
 import hashlib
 import inspect
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -45,8 +46,8 @@ def start(folder, source=SETUP, before="", python=sys.executable):
     """
     where = "for name in ('q1_solution', 'experiments'): print(Path(importlib.util.find_spec(name).origin).parent)"
     command = [python, "-c", f"{before}\n{source}\n{where}"]
-    process = subprocess.run(command, cwd=folder, stdin=subprocess.DEVNULL, capture_output=True, text=True)
-    return process.stdout, process.stderr
+    process = subprocess.run(command, cwd=folder, stdin=subprocess.DEVNULL, capture_output=True)
+    return os.fsdecode(process.stdout), os.fsdecode(process.stderr)
 
 
 COLAB = "import sys, types; sys.modules['google.colab'] = types.ModuleType('google.colab')"  # no files.upload in it
