@@ -75,10 +75,8 @@ def test_class_is_graded_whatever_a_submission_does(grader, handed_in, tmp_path,
     assert "&lt;script&gt;alert(1)&lt;/script&gt;" in page and "<script>" not in page
     summary = (out / "index.html").read_text()
     assert "the mean over the pixels instead of the sum" in summary and "7 submissions" in summary
-    assert "=submission e &lt;b&gt;" in summary and "submission é <b>" not in summary
-    (handed_in / "assignment_7_export" / "submission_2" / "q1_solution.py").write_text(
-        (RIGHT / "q1_solution.py").read_text()
-    )
+    assert "=submission e &lt;b&gt;" in summary and "submission e <b>" not in summary
+    shutil.copy(RIGHT / "q1_solution.py", handed_in / "assignment_7_export" / "submission_2" / "q1_solution.py")
     monkeypatch.setattr(course, "Grader", lambda: contextlib.nullcontext(grader))
     assert main(command) == 0
     assert "6 of 7 have been graded before" in capsys.readouterr().out
