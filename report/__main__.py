@@ -34,6 +34,7 @@ FIGURES = {
     "q2": {
         "squared_hellinger.png": "Squared Hellinger distance: 2 as soon as the segments part, at any distance.",
         "wasserstein.png": "Wasserstein distance: it grows with the distance, so its gradient says where to go.",
+        "critics.png": "Where each objective moves Q (arrows), over its critic's value: H2 gives almost no gradient.",
     },
     "q3": {
         "samples.png": "Images drawn by the generator; beside them unseen photographs, if this machine has any.",
@@ -68,14 +69,13 @@ def write_page(runs: Path, page: Path, data_dir: Path) -> None:
     content = play.content(runs, data_dir, metrics)
     content |= {f"figures_{question}": _figures(runs / question / "figures", FIGURES[question]) for question in FIGURES}
     content |= {f"data_{question}": _data(metrics[question], reference[question]) for question in FIGURES}
-    content["rows"] = "".join(_row(metrics[row[0]], reference[row[0]], row) for row in ROWS)
+    content["rows"] = "".join(_row(metrics[row[0]], reference[row[0]], *row) for row in ROWS)
     content["machine"] = html.escape(", ".join(f"{k} {v}" for k, v in versions(choose_device("auto")).items()))
     page.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(page, string.Template(TEMPLATE.read_text()).substitute(content).encode())
 
 
-def _row(measured: dict, reference: dict, row: tuple) -> str:
-    question, quantity, place, digits, report = row
+def _row(measured: dict, reference: dict, question: str, quantity: str, place: str, digits: int, report: str) -> str:
     cells = []
     for metrics in (measured, reference):
         *folders, key = place.split(".")

@@ -5,11 +5,12 @@ import json
 import math
 import time
 
+import numpy as np
 import pytest
 import torch
 
 from experiments.divergences.bank import CriticBank
-from experiments.divergences.evaluate import estimate, main
+from experiments.divergences.evaluate import estimate, gradients, main
 from experiments.divergences.train import OBJECTIVES, PRESETS, Objective, update
 from experiments.harness.run import RunDirectory
 from model import Critic
@@ -72,6 +73,10 @@ def test_curves_are_right_at_three_thetas(q2, figures_drawn, tmp_path):
         # A 1-Lipschitz function of U[0, 1] has at most its variance, 1 / 12.
         assert max(above) <= 5 * (2 / 12 / 4096) ** 0.5
         assert metrics[f"{name}_seconds"] > 0
+    # Where the segments are apart, Wasserstein's gradient is about 1, and squared Hellinger's nothing to follow.
+    assert metrics["wasserstein_gradient"][1:] == pytest.approx([1, 1], abs=0.1)
+    assert metrics["wasserstein_slope"] == pytest.approx(metrics["wasserstein_gradient"])
+    assert max(metrics["squared_hellinger_gradient"][1:]) < 0.01 < 1 < min(metrics["squared_hellinger_slope"][1:])
     assert (metrics["family"], metrics["preset"], metrics["seed"]) == ("segments", "tuned", 0)
     files = [path for path in (tmp_path / "run").rglob("*.*") if path.name != ".lock"]
     trained = {f"{name}/{file}" for name in OBJECTIVES for file in ("checkpoint.pt", "log.jsonl")}
@@ -102,17 +107,34 @@ def test_estimates_of_overlapping_gaussians_do_not_saturate(q2, tmp_path, monkey
 
 def test_penalty_bias_is_what_theory_says_and_is_corrected():
     """A linear critic of slope 1.02, the penalised optimum at theta = 2 and lambda = 50."""
-    critic = Critic()
-    with torch.no_grad():
-        for parameter in critic.parameters():
-            parameter.zero_()
-        for layer in (critic.main[0], critic.main[2], critic.main[4]):
-            layer.weight[0, 0] = 1
-        critic.main[0].bias[0] = 10  # keeps every LeakyReLU on its linear side
-        critic.main[6].weight[0, 0] = -1.02
     x, y = (torch.from_numpy(next(distribution1(place, 4096))) for place in (0.0, 2.0))
-    assert estimate(OBJECTIVES["wasserstein"], critic, x, y, "none") == pytest.approx((2.04, 2.0), abs=1e-4)
-    assert estimate(OBJECTIVES["wasserstein"], critic, x, y, "slope") == pytest.approx((2.0, 2.0), abs=1e-4)
+    for correction, value in (("none", 2.04), ("slope", 2.0)):
+        found = estimate(OBJECTIVES["wasserstein"], lambda points: -1.02 * points[:, 0], x, y, correction)
+        assert found == pytest.approx((value, 2.0), abs=1e-4)
+
+
+def test_gradients_at_q_are_those_that_analysis_gives():
+    """Of a critic -3 x_1, at theta = 0.5: -grad f for W1, -exp(v) grad v for squared Hellinger."""
+    x, y = (torch.from_numpy(next(distribution1(place, 64))) for place in (0.0, 0.5))
+    for name, length in (("wasserstein", 3), ("squared_hellinger", 3 * math.exp(-1.5))):
+        of_objective, of_critic = gradients(OBJECTIVES[name], lambda points: -3 * points[:, 0], x, y)
+        torch.testing.assert_close(of_objective, torch.tensor([length, 0.0]).expand(64, 2))
+        torch.testing.assert_close(of_critic, torch.tensor([-3.0, 0.0]).expand(64, 2))
+
+
+def test_figure_of_critics_has_arrows_down_the_gradients_in_one_scale(q2, quick, figures, tmp_path):
+    """The critics nearest to 0.1, apart from 0 itself, and to 1; each panel names the mean length of metrics.json."""
+    assert q2("--run-dir", tmp_path / "run", "--thetas", "0,0.3,1", "--iterations", 40)[0] == 0
+    metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())
+    panels = [axes for axes in figures[-1].axes if axes.get_title()]
+    shown = [(name, k, theta) for name in OBJECTIVES for k, theta in ((1, 0.3), (2, 1))]
+    for axes, (name, k, theta) in zip(panels, shown, strict=True):
+        arrows, length = axes.collections[-1], metrics[f"{name}_gradient"][k]
+        named = f"{length:.3g}" if length >= 1e-4 else "below 0.0001"
+        assert f"= {theta}\nmean gradient at Q: {named} " in axes.get_title()
+        assert abs(arrows.X - theta).max() < 1e-6 and max(arrows.U) <= 0
+        assert arrows.scale == panels[0].collections[-1].scale
+        assert np.hypot(arrows.U, arrows.V) == pytest.approx(length, rel=0.5, abs=0.01)
 
 
 @pytest.mark.parametrize("objective", OBJECTIVES.values(), ids=OBJECTIVES)

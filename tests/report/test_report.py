@@ -238,7 +238,7 @@ def check_driven(frame):
 def test_reference_has_what_the_page_shows():
     reference = json.loads(report.REFERENCE.read_text())
     for row in report.ROWS:
-        assert "not measured" not in report._row(reference[row[0]], reference[row[0]], row), row
+        assert "not measured" not in report._row(reference[row[0]], reference[row[0]], *row), row
     assert (reference["q1"]["dataset"], reference["q1"]["preset"]) == ("binarized-mnist", "tuned")
 
 
