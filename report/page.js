@@ -255,7 +255,7 @@ function playDigits(nets, packed) {
   showReal(); showPrior();
 }
 
-function playSegments(curves) { // of question 2: theta, and what was estimated there
+function playSegments(curves, gradients) { // of question 2: theta, what was estimated there, and gradients' mean lengths
   const exact = { h2: theta => (theta > 0 ? 2 : 0), w1: theta => theta }, marked = id => element(id).querySelector(".moves");
   for (const id in exact) element(id).querySelector("g").innerHTML =
     curves.theta.map((theta, i) => `<circle r="2.5" cx="${100 * theta}" cy="${100 - 50 * curves[id][i]}"/>`).join("");
@@ -264,8 +264,13 @@ function playSegments(curves) { // of question 2: theta, and what was estimated 
     const nearest = far.indexOf(Math.min(...far)), at = curves.theta[nearest];
     const rounded = value => (Math.round(1000 * value) / 1000 + 0).toFixed(3); // + 0 makes 0 of -0
     for (const id of ["segments", ...Object.keys(exact)]) marked(id).setAttribute("transform", `translate(${100 * theta})`);
-    for (const id in exact) element(id).querySelector("output").textContent =
-      `${exact[id](theta).toFixed(2)} exactly, ${rounded(curves[id][nearest])} estimated at \u03b8 = ${at}`;
+    for (const id in exact) {
+      const length = gradients[id]?.[nearest], known = length !== undefined, tip = Math.min(4, 20 * length);
+      const gradient = known ? `, gradient ${length < 1e-4 ? "below 0.0001" : length.toPrecision(3)}` : "";
+      element(`arrow-${id}`).setAttribute("d", known ? `M0 0H${-40 * length}l${tip} ${-tip}m${-tip} ${tip}l${tip} ${tip}` : "");
+      element(id).querySelector("output").textContent =
+        `${exact[id](theta).toFixed(2)} exactly, ${rounded(curves[id][nearest])} estimated at \u03b8 = ${at}${gradient}`;
+    }
     say("theta-value", theta.toFixed(2));
   }
   on("theta", "input", move); move();

@@ -36,6 +36,7 @@ def content(runs: Path, data_dir: Path, metrics: dict[str, dict]) -> dict[str, s
         "dials": dials(metrics["q3"]),
         "digits": base64.b64encode(digits.tobytes()).decode(),
         "curves": {name: [float(row[column]) for row in rows] for name, column in CURVES.items()},
+        "gradients": {name: metrics["q2"].get(f"{column}_gradient") for name, column in CURVES.items()},
     }
     named = f"{dataset}, a stand-in" if dataset == STAND_IN else dataset
     return {"script": SCRIPT.read_text(encoding="utf-8"), "data": json.dumps(data), "vae_dataset": named}
@@ -44,9 +45,8 @@ def content(runs: Path, data_dir: Path, metrics: dict[str, dict]) -> dict[str, s
 def dials(metrics: dict) -> list[tuple[int, str]]:
     """Which singular direction each dial of the page moves, and its name: what it changes, and how often the digit."""
     found = metrics["directions"]
-    shares = found["singular"]["digit_of_legible"]["value"]
-    names = {int(i): f"direction {i}: {change}" for i, change in found["dials"].items()}
-    return [(i, f"{name} (digit changes in {shares[i]:.0%})") for i, name in names.items()]
+    named, shares = found["dials"].items(), found["singular"]["digit_of_legible"]["value"]
+    return [(int(i), f"direction {i}: {change} (digit changes in {shares[int(i)]:.0%})") for i, change in named]
 
 
 def _packed(state: dict[str, torch.Tensor], order: tuple[int, ...] = ()) -> dict[str, tuple[list[int], str]]:
