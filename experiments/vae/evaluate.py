@@ -1,6 +1,8 @@
 """The answers to questions 1.6 and 1.7 for one run: ELBO, log p(x) by importance sampling, metrics.json, figures."""
 
 import json
+import re
+from collections import defaultdict
 
 import torch
 
@@ -45,20 +47,23 @@ def evaluate(run: RunDirectory, digits: q1_samplers.Digits, options: VAEOptions,
     """Measure the run's last checkpoint, write metrics.json and the figures, print the two numbers asked for."""
     model, state = load_model(run)
     model, valid = model.to(device), digits.valid.to(device)
-    elbo, elbo_stderr = mean_and_stderr(evaluate_elbo(model, valid))
+    splits = {"train": digits.train[: len(valid)], "valid": valid, "test": digits.test}
+    elbos = {split: mean_and_stderr(evaluate_elbo(model, x.to(device))) for split, x in splits.items()}
+    elbo, elbo_stderr = elbos["valid"]
     choosing = mean_and_stderr(evaluate_log_likelihood(model, valid[:CHOOSING_DIGITS], CHOOSING_SAMPLES))
     several = [K for K in FEWER_SAMPLES if options.num_samples > K] + [options.num_samples]
     log_p = evaluate_log_likelihood(model, digits.test.to(device), several)  # (images, K)
     test, test_stderr = mean_and_stderr(log_p[:, -1])
     kl = kl_by_latent(model, valid)
     active = int((kl > ACTIVE).sum())
+    by_K = (dict(zip(map(str, several), values)) for values in zip(*(mean_and_stderr(part) for part in log_p.T)))
     metrics = {
         "dataset": digits.name,
         "preset": options.preset,
         "seed": options.seed,
         "epochs": state["epoch"],
-        "valid_elbo": elbo,
-        "valid_elbo_stderr": elbo_stderr,
+        **{f"{split}_elbo": value for split, (value, _) in elbos.items()},  # of "train" the first as many as of "valid"
+        **{f"{split}_elbo_stderr": stderr for split, (_, stderr) in elbos.items()},
         "valid_log_likelihood": choosing[0],
         "valid_log_likelihood_stderr": choosing[1],
         "valid_log_likelihood_num_images": len(valid[:CHOOSING_DIGITS]),
@@ -66,37 +71,54 @@ def evaluate(run: RunDirectory, digits: q1_samplers.Digits, options: VAEOptions,
         "test_log_likelihood": test,
         "test_log_likelihood_stderr": test_stderr,
         "num_samples": options.num_samples,
-        "test_log_likelihood_by_num_samples": dict(zip(map(str, several), log_p.mean(0).tolist())),
+        "test_log_likelihood_by_num_samples": next(by_K),
+        "test_log_likelihood_by_num_samples_stderr": next(by_K),
         "valid_reconstruction": elbo + kl.sum().item(),
         "valid_kl": kl.sum().item(),
+        "kl_by_latent": kl.sort(descending=True).values.tolist(),
         "active_latents": active,
         "train_seconds": round(state["train_seconds"], 1),
     }
     run.write_json("metrics.json", metrics)
-    draw(run, model, digits, options)
+    draw_curves(run, options, digits.name)
+    draw_digits(run, model, digits)
     say(f"validation ELBO  {elbo:8.2f} +- {elbo_stderr:.2f} nats")
     say(f"test log p(x)    {test:8.2f} +- {test_stderr:.2f} nats, K = {options.num_samples}")
     say(f"KL to the prior  {metrics['valid_kl']:8.2f} nats, carried by {active} active latents")
     say(f"written to {run.folder}: metrics.json, log.jsonl, figures/")
 
 
-@torch.no_grad()
-def draw(run: RunDirectory, model: VAE, digits: q1_samplers.Digits, options: VAEOptions) -> None:
-    """The five figures of question 1: two compare this run with those of --beside, three show its digits."""
-    required = REQUIRED_ELBO if digits.name == "binarized-mnist" else None
-    elbos, log_ps = {}, {}
-    for name, shown in runs_in_figure(run, options, PRESETS):
+def draw_curves(run: RunDirectory, options: VAEOptions, dataset: str) -> None:
+    """Both bounds of this run and of those of --beside, of which such as differ in the seed alone are one curve."""
+    by_name: dict[str, list[tuple[str, RunDirectory]]] = defaultdict(list)
+    for label, shown in runs_in_figure(run, options, PRESETS):
+        by_name[re.sub(r",\s+seed \d+$", "", label)].append((label, shown))
+    groups = {name if len(group) > 1 else group[0][0]: [run for _, run in group] for name, group in by_name.items()}
+    valid, train, log_p = ({name: list[figures.Curve]() for name in groups} for _ in range(3))
+    errors: dict[str, list[float]] = {}
+    for name, shown in ((name, shown) for name, group in groups.items() for shown in group):
         path = shown.folder / "metrics.json"
         with user_error_if_unreadable(path, "evaluate that run first"):
-            by_K = json.loads(path.read_bytes())["test_log_likelihood_by_num_samples"]
-            log_ps[name] = (list(map(float, by_K)), list(by_K.values()))
+            metrics = json.loads(path.read_bytes())
+            by_K = metrics["test_log_likelihood_by_num_samples"]
+            log_p[name].append((list(map(float, by_K)), list(by_K.values())))
+        if stderr := metrics.get("test_log_likelihood_by_num_samples_stderr"):  # old records have none
+            errors[name] = list(stderr.values())
         with user_error_if_unreadable(shown.folder / "log.jsonl", "train that run anew"):
-            elbos[name] = points(shown.read_log(), "epoch", "valid_elbo")
-            if elbos[name] == ([], []):
+            log = shown.read_log()
+            valid[name].append(points(log, "epoch", "valid_elbo"))
+            if valid[name][-1] == ([], []):
                 raise ValueError("no epoch in it")
-    figures.elbo_curves(elbos, run.figures / "elbo.png", digits.name, required)
-    figures.log_likelihood(log_ps, run.figures / "log_likelihood.png", digits.name)
+        if "train_elbo" in log[0]:  # it may train another bound
+            train[name].append(points(log, "epoch", "train_elbo"))
+    required = REQUIRED_ELBO if dataset == "binarized-mnist" else None
+    figures.elbo_curves(valid, train, run.figures / "elbo.png", dataset, required)
+    figures.log_likelihood(log_p, errors, run.figures / "log_likelihood.png", dataset)
 
+
+@torch.no_grad()
+def draw_digits(run: RunDirectory, model: VAE, digits: q1_samplers.Digits) -> None:
+    """Three figures of digits: from the prior, from validation digits, and from one with two latents varied."""
     device = next(model.parameters()).device
     generator = torch.Generator().manual_seed(EVALUATION_SEED)
     z = torch.randn(100, model.latent_size, generator=generator).to(device)
@@ -107,12 +129,13 @@ def draw(run: RunDirectory, model: VAE, digits: q1_samplers.Digits, options: VAE
     means = torch.sigmoid(model.decode(z_mean[:50]))
     figures.reconstructions(valid[:50], means, run.figures / "reconstructions.png", digits.name)
 
-    first, second = kl_by_latent(model, valid).topk(2).indices.tolist()
+    kl, order = kl_by_latent(model, valid).sort(descending=True)
+    first, second = order[:2].tolist()
     values = torch.linspace(-2.5, 2.5, 11, device=device)
     z = z_mean[0].repeat(11, 11, 1)
     z[:, :, first], z[:, :, second] = values.unsqueeze(1), values
     path = run.figures / "latent_walk.png"
-    figures.latent_walk(torch.sigmoid(model.decode(z)), path, digits.name, (first, second), values.tolist())
+    figures.latent_walk(torch.sigmoid(model.decode(z)), kl, path, digits.name, (first, second), values.tolist())
 
 
 def main(argv: list[str] | None = None) -> int:

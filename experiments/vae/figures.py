@@ -1,5 +1,6 @@
 """One function per figure of question 1: tensors and a path in, a file out."""
 
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -10,42 +11,54 @@ from matplotlib.ticker import MaxNLocator
 
 from experiments.harness.plotting import COLOURS, FAINT, new_figure, plain_axes, save
 
-Curves = dict[str, tuple[list[float], list[float]]]  # what sets a run apart, to x and y; the first is emphasised
+Curve = tuple[list[float], list[float]]  # x and y
+Seeds = dict[str, list[Curve]]  # what sets runs apart, to a curve for each seed; the first is emphasised
 
 
-def elbo_curves(curves: Curves, path: Path, dataset: str, required: float | None = None) -> None:
-    """Validation ELBO in nats by epoch. required: a level, or None."""
-    title = f"The evidence lower bound of the VAE rises with training\n{dataset}"
-    figure, axes = _curves(curves, title, "at the end")
-    axes.set(xlabel="epoch", ylabel="ELBO of validation digits (nats per image)")
-    if required is not None:
-        axes.axhline(required, color=FAINT, linestyle="--", label=f"required by the assignment: {required:g}")
-    best = max(max(elbos) for _, elbos in curves.values())
-    axes.set_ylim(bottom=best - 30, top=best + 1)  # the first epochs rise from far below, and would flatten the rest
-    axes.xaxis.set_major_locator(MaxNLocator("auto", steps=[1, 2, 2.5, 5, 10], integer=True))
-    figure.legend(loc="outside lower left", frameon=False, fontsize=8)
+def elbo_curves(valid: Seeds, train: Seeds, path: Path, dataset: str, required: float | None = None) -> None:
+    """ELBO in nats by epoch: all of it, and the last nats. required: a level, or None."""
+    title = "The evidence lower bound of the VAE: validation digits (solid), training digits (dashed)"
+    figure = new_figure(9.6, 4 + 0.2 * len(valid), f"{title}\n{dataset}")
+    whole, close = figure.subplots(1, 2)
+    for axes in (whole, close):
+        _curves(axes, train, linestyle="--")
+        _curves(axes, valid, where="at the end")
+        axes.set(xlabel="epoch", ylabel="ELBO (nats per image)")
+        axes.xaxis.set_major_locator(MaxNLocator("auto", steps=[1, 2, 5, 10], integer=True))
+        if required is not None:
+            axes.axhline(required, color=FAINT, linestyle=":", label=f"required by the assignment: {required:g}")
+    best = max(max(y) for curves in (*valid.values(), *train.values()) for _, y in curves)
+    close.set_ylim(best - 12, best + 1)
+    figure.legend(*close.get_legend_handles_labels(), loc="outside lower left", frameon=False, fontsize=8)
     save(figure, path)
 
 
-def log_likelihood(curves: Curves, path: Path, dataset: str) -> None:
-    """log p(x) in nats by the number of importance samples."""
-    title = f"More importance samples tighten the bound on log p(x); K = 1 is the ELBO\n{dataset}"
-    figure, axes = _curves(curves, title, "at the largest K")
+def log_likelihood(curves: Seeds, errors: dict[str, list[float]], path: Path, dataset: str) -> None:
+    """log p(x) in nats by the number of importance samples. errors: standard errors over images, by run."""
+    title = "More importance samples tighten the bound on log p(x); K = 1 is the ELBO"
+    figure = new_figure(6.4, 4 + 0.2 * len(curves), f"{title}\n{dataset}; bars are standard errors over images")
+    axes = figure.add_subplot()
+    _curves(axes, curves, where="at the largest K")
+    for (name, [(x, y), *_]), colour in zip(curves.items(), cycle(COLOURS)):
+        axes.errorbar(x, y, errors.get(name), fmt="none", ecolor=colour, elinewidth=0.8)
     axes.set(xscale="log", xlabel="K, importance samples per image", ylabel="log p(x) of test digits (nats)")
     axes.xaxis.set_major_formatter("{x:,.0f}")
     figure.legend(loc="outside lower left", frameon=False, fontsize=8)
     save(figure, path)
 
 
-def _curves(curves: Curves, title: str, where: str) -> tuple[Figure, Axes]:
-    """A figure of curves, each with its last value in the legend."""
-    figure = new_figure(6.4, 4 + 0.2 * len(curves), title)
-    axes = figure.add_subplot()
-    for place, (name, (x, y)) in enumerate(curves.items()):
-        style: dict[str, Any] = dict(color=COLOURS[place % len(COLOURS)], linewidth=2 if place == 0 else 1.2)
-        axes.plot(x, y, marker="o", markersize=3, label=f"{name}: {y[-1]:.1f} {where}", **style)
+def _curves(axes: Axes, runs: Seeds, where: str = "", **style: Any) -> None:
+    """For each entry the mean of its seeds and a band of their deviation; the last value in the legend, if `where`."""
+    for (name, curves), colour in zip(runs.items(), cycle(COLOURS)):
+        if curves:
+            x = min((x for x, _ in curves), key=len)
+            y = torch.tensor([y[: len(x)] for _, y in curves])
+            deviation = y.std(0, correction=min(1, len(y) - 1))
+            seeds = f", mean of {len(y)} seeds, deviation {deviation[-1]:.2f}" if len(y) > 1 else ""
+            label = f"{name}: {y.mean(0)[-1]:.2f} {where}{seeds}" if where else "_"
+            axes.plot(x, y.mean(0), color=colour, marker="o", markersize=3, label=label, **style)
+            axes.fill_between(x, y.mean(0) - deviation, y.mean(0) + deviation, color=colour, alpha=0.25, linewidth=0)
     plain_axes(axes)
-    return figure, axes
 
 
 def samples(probabilities: torch.Tensor, path: Path, dataset: str) -> None:
@@ -69,19 +82,32 @@ def reconstructions(originals: torch.Tensor, probabilities: torch.Tensor, path: 
 
 
 def latent_walk(
-    probabilities: torch.Tensor, path: Path, dataset: str, dimensions: tuple[int, int], values: list[float]
+    probabilities: torch.Tensor,
+    kl: torch.Tensor,
+    path: Path,
+    dataset: str,
+    dimensions: tuple[int, int],
+    values: list[float],
 ) -> None:
-    """What two latents do to one digit. probabilities: (n, n, 784), the first of `dimensions` varied downwards."""
+    """What two latents do to one digit, and how much each latent carries.
+
+    probabilities: (n, n, 784), the first of `dimensions` varied downwards. kl: (latent_size,), in nats, descending.
+    """
     half_step = (values[1] - values[0]) / 2
     low, high = values[0] - half_step, values[-1] + half_step
-    figure = new_figure(6, 6.5, f"Two latents of one digit varied, the other 98 kept\nVAE trained on {dataset}")
-    axes = figure.add_subplot()
-    _show(axes, _grid(probabilities.view(-1, 784), len(values)), extent=(low, high, high, low))
-    axes.set_axis_on()
+    figure = new_figure(10, 5.6, f"VAE trained on {dataset}")
+    walk, bars = figure.subplots(1, 2, width_ratios=(5, 4))
+    _show(walk, _grid(probabilities.view(-1, 784), len(values)), extent=(low, high, high, low))
+    walk.set_axis_on()
     down, right = dimensions
-    axes.set(
-        xlabel=f"$z_{{{right}}}$ (prior standard deviations)", ylabel=f"$z_{{{down}}}$ (prior standard deviations)"
+    walk.set(
+        title="The two latents that carry most, varied; the others kept",
+        xlabel=f"$z_{{{right}}}$ (prior standard deviations)",
+        ylabel=f"$z_{{{down}}}$ (prior standard deviations)",
     )
+    bars.bar(range(1, len(kl) + 1), kl.tolist(), width=0.8, color=COLOURS[0])
+    bars.set(title="KL divergence carried by each latent", xlabel="latents, sorted", ylabel="KL divergence (nats)")
+    plain_axes(bars)
     save(figure, path)
 
 
