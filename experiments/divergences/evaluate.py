@@ -18,7 +18,7 @@ from model import Critic
 from q2_samplers import FAMILIES
 from q2_solution import CriticFunction, gradient_norm
 
-SLOPES = 2**12  # points at which a critic's slope is measured
+SLOPES = 2**12  # points at which slopes and gradients are measured
 PICTURED = (0.1, 1.0)  # the figure of critics has those that were trained nearest to these thetas
 
 
@@ -66,7 +66,7 @@ def trained(run: RunDirectory, name: str, options: DivergenceOptions) -> tuple[C
 
 
 def measure(objective: Objective, bank: CriticBank, options: DivergenceOptions) -> list[list[float]]:
-    """On fresh samples for each theta: estimates, lower bounds, and mean lengths of both gradients at the points y."""
+    """On fresh samples for each theta: estimates, lower bounds, and mean lengths of both gradients at Q."""
     family, rows = FAMILIES[options.family], []
     torch.manual_seed(EVALUATION_SEED)
     for k, theta in enumerate(options.thetas):
@@ -75,7 +75,8 @@ def measure(objective: Objective, bank: CriticBank, options: DivergenceOptions) 
             for place in (0.0, theta)
         )
         critic = bank.critic(k)
-        lengths = [gradient.norm(dim=1).mean().item() for gradient in gradients(objective, critic, x, y)]
+        both = gradients(objective, critic, x[:SLOPES], y[:SLOPES])
+        lengths = [gradient.norm(dim=1).mean().item() for gradient in both]
         rows.append((*estimate(objective, critic, x, y, options.correction), *lengths))
     return [list(column) for column in zip(*rows)]
 

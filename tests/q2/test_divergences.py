@@ -3,7 +3,6 @@
 import csv
 import json
 import math
-import time
 
 import numpy as np
 import pytest
@@ -160,24 +159,6 @@ def result(folder, name):
     """What a run found for one objective: its column of curves.csv, and its log without times."""
     log = [{**entry, "seconds": 0, "iterations_per_second": 0} for entry in RunDirectory(folder / name).read_log()]
     return [row[name] for row in curves(folder)], log
-
-
-def test_killed_run_resumes_to_the_same_bits(q2, quick, forked, tmp_path):
-    """Killed twice, once while each objective is at work."""
-    options, whole, killed = ("--thetas", "0,1", "--iterations", "60"), tmp_path / "whole", tmp_path / "killed"
-    assert q2("--run-dir", whole, *options)[0] == 0
-    for name in OBJECTIVES:
-        process, part = forked("divergences", "--run-dir", killed, "--resume", *options), RunDirectory(killed / name)
-        deadline = time.monotonic() + 60
-        while len(part.read_log()) < 3 and time.monotonic() < deadline:
-            time.sleep(0.002)
-        process.kill()
-        process.join()
-        assert process.exitcode != 0  # it was at work, not done
-        assert len(part.read_log()) >= 3
-    assert q2("--run-dir", killed, "--resume")[0] == 0
-    assert (killed / "curves.csv").read_bytes() == (whole / "curves.csv").read_bytes()
-    assert all(result(killed, name) == result(whole, name) for name in OBJECTIVES)
 
 
 @pytest.mark.parametrize("done", [1, 2])
