@@ -3,7 +3,6 @@
 import json
 import math
 import statistics
-from functools import partial
 
 import pytest
 import torch
@@ -72,41 +71,6 @@ def test_memory_does_not_grow_with_the_number_of_samples():
     assert sum(decoded) == 2 * 5000
     assert max(decoded) <= DECODED_AT_ONCE
     assert (value - evaluate_log_likelihood(model, x, 200)).abs().max() < 3
-
-
-def check_kl_by_latent(function):
-    model, x = sharp_vae(5), digits(7)
-    with torch.no_grad():
-        model.encode.mlp[4].weight.mul_(20)  # posteriors that differ from latent to latent and from row to row
-        mean, logvar = model.encode(x)
-        expected = kl_divergence(Normal(mean, (logvar / 2).exp()), Normal(0.0, 1.0)).mean(0)
-    torch.testing.assert_close(function(model, x), expected)
-
-
-def kl(model, x, reverse=False, average=lambda kl: kl.mean(0), encode=lambda mean, logvar: (mean, logvar)):
-    """The KL written in another style, with one thing at a time to be done wrong."""
-    mean, logvar = encode(*model.encode(x))
-    pair = Normal(mean, (logvar / 2).exp()), Normal(torch.zeros_like(mean), 1.0)
-    return average(kl_divergence(*reversed(pair) if reverse else pair)).detach()
-
-
-WRONG_KL = {
-    "reversed": partial(kl, reverse=True),
-    "of the mean posterior": partial(kl, encode=lambda *parts: [part.mean(0, keepdim=True) for part in parts]),
-    "latents for rows": partial(kl, average=lambda kl: kl.reshape(-1, len(kl)).mean(1)),
-    "summed": partial(kl, average=lambda kl: kl.sum(0)),
-}
-
-
-def test_kl_of_each_latent_is_that_of_torch_distributions():
-    check_kl_by_latent(evaluate.kl_by_latent)
-    check_kl_by_latent(kl)
-
-
-@pytest.mark.parametrize("wrong", WRONG_KL.values(), ids=WRONG_KL)
-def test_wrong_kl_of_each_latent_is_rejected(wrong):
-    with pytest.raises(AssertionError):
-        check_kl_by_latent(wrong)
 
 
 def test_whole_run(figures_drawn, q1, small_data, tmp_path):

