@@ -52,8 +52,8 @@ def kl_gaussian_gaussian_analytic(
 
     All arguments: (batch, ...), the means and log-variances of two diagonal Gaussians. Returns (batch,), in nats, at
     least 0, exactly 0 where q is p, down to log-variances of -177 in float32 (-22 in float16), below which it is NaN.
-    Kingma & Welling 2014 (arXiv 1312.6114), appendix B, for any p. A quotient of two exp would be inf / inf for a tight
-    p. expm1 keeps the digits that exp(d) - 1 loses if q is nearly p, clamp removes what rounding leaves below 0.
+    Kingma & Welling 2014 (arXiv 1312.6114), appendix B, for any p. A quotient of two exp is 0 / 0 where both are
+    tight. expm1 keeps the digits that exp(d) - 1 loses if q is nearly p, clamp removes what rounding leaves below 0.
     """
     mu_q, logvar_q, mu_p, logvar_p = _rows(mu_q=mu_q, logvar_q=logvar_q, mu_p=mu_p, logvar_p=logvar_p)
     d = logvar_q - logvar_p
