@@ -1,6 +1,7 @@
 """The answers to questions 1.6 and 1.7 for one run: ELBO, log p(x) by importance sampling, metrics.json, figures."""
 
 import json
+import math
 import re
 from collections import defaultdict
 
@@ -44,7 +45,12 @@ def load_model(run: RunDirectory) -> tuple[VAE, dict]:
 
 
 def evaluate(run: RunDirectory, digits: q1_samplers.Digits, options: VAEOptions, device: torch.device) -> None:
-    """Measure the run's last checkpoint, write metrics.json and the figures, print the two numbers asked for."""
+    """Measure the run's last checkpoint, write metrics.json and the figures, print the two numbers asked for.
+
+    In nats: train_elbo (the first training digits, as many as there are validation digits), valid_elbo, test_elbo and
+    test_log_likelihood_by_num_samples (K to log p(x)) are means over images; NAME_stderr holds their standard errors.
+    kl_by_latent holds KL(q(z_i|x) || p(z_i)) of each latent, a mean over the validation digits, in descending order.
+    """
     model, state = load_model(run)
     model, valid = model.to(device), digits.valid.to(device)
     splits = {"train": digits.train[: len(valid)], "valid": valid, "test": digits.test}
@@ -62,7 +68,7 @@ def evaluate(run: RunDirectory, digits: q1_samplers.Digits, options: VAEOptions,
         "preset": options.preset,
         "seed": options.seed,
         "epochs": state["epoch"],
-        **{f"{split}_elbo": value for split, (value, _) in elbos.items()},  # of "train" the first as many as of "valid"
+        **{f"{split}_elbo": value for split, (value, _) in elbos.items()},
         **{f"{split}_elbo_stderr": stderr for split, (_, stderr) in elbos.items()},
         "valid_log_likelihood": choosing[0],
         "valid_log_likelihood_stderr": choosing[1],
@@ -92,18 +98,17 @@ def draw_curves(run: RunDirectory, options: VAEOptions, dataset: str) -> None:
     """Both bounds of this run and of those of --beside, of which such as differ in the seed alone are one curve."""
     by_name: dict[str, list[tuple[str, RunDirectory]]] = defaultdict(list)
     for label, shown in runs_in_figure(run, options, PRESETS):
-        by_name[re.sub(r",\s+seed \d+$", "", label)].append((label, shown))
+        by_name[re.sub(r",\s+seed\s+\d+$", "", label)].append((label, shown))
     groups = {name if len(group) > 1 else group[0][0]: [run for _, run in group] for name, group in by_name.items()}
-    valid, train, log_p = ({name: list[figures.Curve]() for name in groups} for _ in range(3))
-    errors: dict[str, list[float]] = {}
+    valid, train, log_p, errors = ({name: list[figures.Curve]() for name in groups} for _ in range(4))
     for name, shown in ((name, shown) for name, group in groups.items() for shown in group):
         path = shown.folder / "metrics.json"
         with user_error_if_unreadable(path, "evaluate that run first"):
             metrics = json.loads(path.read_bytes())
             by_K = metrics["test_log_likelihood_by_num_samples"]
+            stderr = metrics.get("test_log_likelihood_by_num_samples_stderr", dict.fromkeys(by_K, math.nan))
             log_p[name].append((list(map(float, by_K)), list(by_K.values())))
-        if stderr := metrics.get("test_log_likelihood_by_num_samples_stderr"):  # old records have none
-            errors[name] = list(stderr.values())
+            errors[name].append((list(map(float, by_K)), list(stderr.values())))  # old records have none: no bars
         with user_error_if_unreadable(shown.folder / "log.jsonl", "train that run anew"):
             log = shown.read_log()
             valid[name].append(points(log, "epoch", "valid_elbo"))
@@ -135,7 +140,8 @@ def draw_digits(run: RunDirectory, model: VAE, digits: q1_samplers.Digits) -> No
     z = z_mean[0].repeat(11, 11, 1)
     z[:, :, first], z[:, :, second] = values.unsqueeze(1), values
     path = run.figures / "latent_walk.png"
-    figures.latent_walk(torch.sigmoid(model.decode(z)), kl, path, digits.name, (first, second), values.tolist())
+    active, means = int((kl > ACTIVE).sum()), torch.sigmoid(model.decode(z))
+    figures.latent_walk(means, kl, active, path, digits.name, (first, second), values.tolist())
 
 
 def main(argv: list[str] | None = None) -> int:

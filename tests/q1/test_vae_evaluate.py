@@ -6,6 +6,7 @@ import statistics
 
 import pytest
 import torch
+from matplotlib.collections import LineCollection
 from torch.distributions import Bernoulli, Normal, kl_divergence
 
 import q1_samplers
@@ -142,9 +143,9 @@ def test_runs_beside_are_drawn_with_what_sets_them_apart(q1, figures, tmp_path):
     """A run that is not named is not looked at, whatever is in it."""
     (tmp_path / "unreadable").mkdir()
     (tmp_path / "unreadable" / "options.json").write_text("no record")
-    iwae = ("--objective", "iwae", "--epochs", 1, "--num-samples", 12)
-    for seed, name in enumerate("ab"):
-        assert q1("--run-dir", tmp_path / name, *iwae, "--seed", seed)[0] == 0
+    iwae = ("--objective", "iwae", "--epochs", 1)
+    for seed, name in enumerate("ab"):  # K of 1, 10, 12 and of 1, 10, 13
+        assert q1("--run-dir", tmp_path / name, *iwae, "--seed", seed, "--num-samples", 12 + seed)[0] == 0
     assert q1("--run-dir", tmp_path / "h", "--preset", "handout", "--epochs", 2, "--num-samples", 2)[0] == 0
     figures.clear()
     beside = [word for name in "abh" for word in ("--beside", tmp_path / name)]
@@ -155,32 +156,30 @@ def test_runs_beside_are_drawn_with_what_sets_them_apart(q1, figures, tmp_path):
     drawn = [[label.split(":")[0] for label in curves] for curves in (elbos, log_ps)]
     assert drawn == [[*names, "required by the assignment"], names]
     metrics = [json.loads((tmp_path / name / "metrics.json").read_text()) for name in "dabh"]
-    assert [(found["preset"], found["seed"]) for found in metrics] == [
-        ("tuned", 4),
-        ("tuned", 0),
-        ("tuned", 1),
-        ("handout", 0),
-    ]
-    for curves, key, where in (
-        (elbos, "valid_elbo", "at the end"),
-        (log_ps, "test_log_likelihood", "at the largest K"),
+    by_K = "test_log_likelihood_by_num_samples"
+    at_K = [[found[key][K] for found, K in zip(metrics, ("3", "10", "10", "2"))] for key in (by_K, f"{by_K}_stderr")]
+    for curves, where, (one, *two, three) in (
+        (elbos, ("at epoch 2", "at epoch 1", "at epoch 2"), [found["valid_elbo"] for found in metrics]),
+        (log_ps, ("at K = 3", "at K = 10", "at K = 2"), at_K[0]),
     ):
-        one, *two, three = [found[key] for found in metrics]
-        mean, deviation = statistics.mean(two), statistics.stdev(two)
-        assert [y[-1] for _, y in [*curves.values()][:3]] == pytest.approx([one, mean, three])
-        ends = [
-            f": {one:.2f} {where}",
-            f"{where}, mean of 2 seeds, deviation {deviation:.2f}",
-            f": {three:.2f} {where}",
-        ]
+        means = [one, statistics.mean(two), three]
+        assert [y[-1] for _, y in [*curves.values()][:3]] == pytest.approx(means)
+        ends = [f": {mean:.2f} {at}" for mean, at in zip(means, where)]
+        ends[1] += f", mean of 2 seeds (band: deviation {statistics.stdev(two):.2f})"
         assert all(label.endswith(end) for label, end in zip(curves, ends)), (curves, ends)
+    bars = [part for part in figures[1].axes[0].collections if isinstance(part, LineCollection)]
+    low_and_high = [part.get_segments()[-1][:, 1].tolist() for part in bars]
+    stderrs = [at_K[1][0], statistics.mean(at_K[1][1:3]), at_K[1][3]]
+    for ends, mean, stderr in zip(low_and_high, means, stderrs, strict=True):
+        assert ends == pytest.approx([mean - stderr, mean + stderr])
+    for axes, start in zip(figures[0].axes, (0, -1), strict=True):  # all epochs, and the end of each run
+        inside = [elbo for line in axes.lines if line.get_xdata()[0] == 1 for elbo in line.get_ydata()[start:]]
+        assert axes.get_ylim()[0] < min(inside) and max(inside) < axes.get_ylim()[1]
     assert [x for x, _ in elbos.values()][:3] == [[1, 2], [1], [1, 2]]
-    assert [K for K, _ in log_ps.values()] == [[1, 3], [1, 10, 12], [1, 2]]
+    assert [K for K, _ in log_ps.values()] == [[1, 3], [1, 10], [1, 2]]
     dashed = [line.get_ydata()[-1] for line in figures[0].axes[0].lines if line.get_linestyle() == "--"]
-    logs = [
-        RunDirectory(tmp_path / name).read_log()[-1]["train_elbo"] for name in "dh"
-    ]  # the others train another bound
-    assert dashed == pytest.approx(logs)
+    logs = [RunDirectory(tmp_path / name).read_log()[-1] for name in "dh"]  # the others train another bound
+    assert dashed == pytest.approx([log["train_elbo"] for log in logs])
 
 
 DAMAGED = {
@@ -232,6 +231,7 @@ def test_walk_crosses_the_two_latents_that_carry_most(figures, tmp_path):
     (axes, bars), steps = figures[2].axes, torch.linspace(-2.5, 2.5, 11)
     heights = [bar.get_height() for bar in bars.patches]
     assert heights == sorted(heights, reverse=True) and heights[1] > 1 > 0.01 > heights[2]
+    assert bars.get_title().startswith("2 of 100 latents carry ")
     assert (axes.get_ylabel()[:5], axes.get_xlabel()[:5]) == ("$z_{7", "$z_{3")
     (image,) = axes.images
     assert image.get_extent() == pytest.approx((-2.75, 2.75, 2.75, -2.75))
