@@ -115,7 +115,7 @@ def latent_walk(
         ylabel=f"$z_{{{down}}}$ (prior standard deviations)",
     )
     bars.bar(range(1, len(kl) + 1), kl.tolist(), width=0.8, color=COLOURS[0])
-    title = f"{active} of {len(kl)} latents carry {kl[:active].sum():.1f} of {kl.sum():.1f} nats"
+    title = f"{active} of {len(kl)} latents carry {kl[:active].sum().item():.1f} of {kl.sum().item():.1f} nats"
     bars.set(title=title, xlabel="latents, sorted", ylabel="KL(q(z|x) || p(z)) by latent (nats)")
     plain_axes(bars)
     save(figure, path)
