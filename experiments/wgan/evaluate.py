@@ -5,8 +5,9 @@ metrics.json is nested. An estimate is {"value", "stderr"}, its standard error; 
     dataset, trained_on, preset, seed, generator_step, generator_steps, train_seconds, long (--latents is at least LONG)
     samples     generated and unseen_photographs (validation split), each against the test split: number, legible,
                 kernel_distance, kernel_distance_null (95% quantile and p_value by permutation), coverage, two_sample
-                (if long); test_photographs, judge_accuracy, coverage_generated_minus_photographs,
-                digit_shares_chi_squared (whether both sets show the ten digits equally often)
+                (if long); beside: the same of other generators at the same latents, by label; test_photographs,
+                judge_accuracy, coverage_generated_minus_photographs, digit_shares_chi_squared (whether generated and
+                unseen images show the ten digits equally often)
     memory      pixels and features: RMS distance to the nearest training image, by quantile
     directions  epsilon, latents, dials; axes, random, singular: explore.effects, p_value against random (Kolmogorov-
                 Smirnov, over the directions of both sets)
@@ -14,6 +15,8 @@ metrics.json is nested. An estimate is {"value", "stderr"}, its standard error; 
                 straight_minus_pixels: differences of the same pairs' legible shares, half way and over 0.3 to 0.7
 """
 
+import textwrap
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +36,7 @@ from model import Generator
 from q3_samplers import scale
 from q3_solution import interpolate, interpolate_spherical
 
-SHOWN = 49  # samples in a figure
+DOWN = 7  # rows of samples in a figure
 LONG = 1000  # latents from which on the two-sample test, which trains four classifiers, is made too
 QUANTILES = (0.0, 0.001, 0.01)  # of the distance to the nearest training image
 DIALS_BY = {"digit_of_legible": "digit", "luminance": "luminance", "chroma": "hue"}  # measure: what a dial is called
@@ -42,18 +45,36 @@ ORIGIN = ("preset", "seed", "generator_step", "generator_steps", "train_seconds"
 
 
 def evaluate_run(run: RunDirectory, splits: Splits, options: WGANOptions, device: torch.device) -> None:
-    """Explore the run's own generator, and show how its training went, and that of runs beside it on these images."""
+    """Explore the run's own generator, and show how its training went, and that of runs beside it."""
     if options.generator is not None:
         raise UserError(f"{run.folder} holds a run, whose figures --generator would replace; name another --run-dir")
-    logs = {name: shown.read_log() for name, shown in runs_in_figure(run, options, PRESETS)}
-    explore_generator(run, run.folder / weights.GENERATOR_FILE, splits, options, device)
-    trained_on = training_images(splits.train.name, [0, len(splits.train.images) - 1])
-    figures.training_curves(logs, run.figures / "training.png", trained_on)
+    explore_runs(run, runs_in_figure(run, options, PRESETS), splits, options, device)
 
 
 def evaluate_without_run(run: RunDirectory, options: WGANOptions, device: torch.device) -> None:
-    """Explore the generator of --generator, else the bundled one."""
-    explore_generator(run, options.generator or weights.BUNDLED_GENERATOR, splits_at_hand(options), options, device)
+    """Explore the generator of --generator, else the bundled one, beside the handout preset's if no other is named."""
+    splits, bundled = splits_at_hand(options), RunDirectory(weights.BUNDLED["tuned"])
+    if options.generator is not None:
+        others = {
+            name: shown.folder / weights.GENERATOR_FILE for name, shown in runs_in_figure(run, options, PRESETS)[1:]
+        }
+        explore_generators(run, {options.generator.name: options.generator, **others}, splits, options, device)
+    elif recorded := bundled.read_options(options, PRESETS):
+        recorded = replace(recorded, beside=options.beside or (weights.BUNDLED["handout"],))
+        explore_runs(run, runs_in_figure(bundled, recorded, PRESETS), splits, options, device)
+
+
+def explore_runs(
+    run: RunDirectory,
+    shown: list[tuple[str, RunDirectory]],
+    splits: Splits | None,
+    options: WGANOptions,
+    device: torch.device,
+) -> None:
+    """Explore the first of the runs `shown` beside the others, and draw how their training went, into `run`."""
+    generators = {name: part.folder / weights.GENERATOR_FILE for name, part in shown}
+    trained_on = explore_generators(run, generators, splits, options, device)
+    figures.training_curves({name: part.read_log() for name, part in shown}, run.figures / "training.png", trained_on)
 
 
 def training_images(dataset: str | None, images: list[int] | None) -> str:
@@ -64,28 +85,36 @@ def training_images(dataset: str | None, images: list[int] | None) -> str:
     return f"images {images[0]:,} to {images[1]:,} of {file}"
 
 
-def explore_generator(
-    run: RunDirectory, path: Path, splits: Splits | None, options: WGANOptions, device: torch.device
-) -> None:
-    """Explore the generator in the file `path`, beside photographs if there are any: figures and metrics.json."""
-    generator, origin = weights.load_generator(path)
+def explore_generators(
+    run: RunDirectory, files: dict[str, Path], splits: Splits | None, options: WGANOptions, device: torch.device
+) -> str:
+    """Explore the first generator of the `files`, by label: figures and metrics.json; of the others samples only.
+
+    All draw at the same latents, beside photographs if there are any. Returns what the first was trained on.
+    """
+    networks = {name: weights.load_generator(path) for name, path in files.items()}
+    generator, origin = next(iter(networks.values()))
     judge = load_classifier()[0].to(device)
     trained_on = training_images(origin.get("dataset"), origin.get("images"))
-    say(f"exploring {path}, trained on {trained_on}")
+    say(f"exploring {next(iter(files.values()))}, trained on {trained_on}")
     layout: dict[str, Any] = {"device": device, "memory_format": torch.channels_last}
-    images = explore.draw(generator.to(**layout), options.samples, use="samples")
-    if not images.isfinite().all():
-        raise UserError("the generator's images are not finite; name another by --generator")
+    drawn = {}  # uint8, as coarse as photographs are stored
+    for name, (network, _) in networks.items():
+        images = explore.draw(network.to(**layout), options.samples, use="samples")
+        if not images.isfinite().all():
+            raise UserError(f"the images of {files[name]} are not finite; name another generator")
+        drawn[name] = ((images + 1) * 127.5).round().byte()
     for old in run.figures.glob("*.png"):
         if not old.name.startswith("samples_"):  # those are training's
             old.unlink()
     title, n, figure = f"generator trained on {trained_on}", options.latents, run.figures
     metrics: dict[str, Any] = {"dataset": splits and splits.test.name, "trained_on": origin.get("dataset")}
     metrics |= {name: origin.get(name) for name in ORIGIN} | {"long": n >= LONG}
-    pixels = ((images + 1) * 127.5).round().byte()  # as coarse as photographs are stored
-    metrics["samples"] = samples(judge, pixels, splits, metrics["long"], figure / "samples.png", title)
+    draw_samples(drawn, splits, figure / "samples.png", title)
+    metrics["samples"] = samples(judge, drawn, splits, metrics["long"])
     if splits is not None and origin.get("dataset_digest") == splits.train.digest:
-        metrics["memory"] = memory(judge, pixels[: 2 * len(images) // 5], splits, figure / "nearest.png", title)
+        few = next(iter(drawn.values()))[: 2 * options.samples // 5]
+        metrics["memory"] = memory(judge, few, splits, figure / "nearest.png", title)
     elif splits is not None:
         say("memory is not searched: the images that this generator was trained on are not at hand")
     metrics["directions"] = directions(generator, judge, n, options.epsilon, figure, title)
@@ -93,39 +122,51 @@ def explore_generator(
     run.write_json("metrics.json", metrics)
     print_metrics(metrics)
     say(f"written to {run.folder}: metrics.json, figures/")
+    return trained_on
 
 
 def samples(
-    judge: DigitClassifier, images: torch.Tensor, splits: Splits | None, long: bool, path: Path, title: str
+    judge: DigitClassifier, drawn: dict[str, torch.Tensor], splits: Splits | None, long: bool
 ) -> dict[str, Any]:
-    """3.1: uint8 images beside unseen photographs, the validation split; both measured against the test split."""
-    shown = {f"Generated, the first {SHOWN} draws, none chosen": images[:SHOWN]}
-    if splits is not None:
-        name = "Unseen photographs (validation split), evenly spaced, none chosen"
-        shown[name] = evenly_spaced(splits.valid.images, SHOWN)
-    figures.pictures({name: scale(part).unflatten(0, (7, 7)) for name, part in shown.items()}, path, title)
-    generated = measures.classify(judge, images)
+    """3.1: uint8 images of generators, by label, and unseen photographs (validation split) against the test split."""
+    images = next(iter(drawn.values()))
+    classified = [measures.classify(judge, part) for part in drawn.values()]
     if splits is None:
-        return {"generated": {"number": len(images), "legible": measures.mean(generated.legible)}}
+        found: list[dict] = [{"number": len(images), "legible": measures.mean(part.legible)} for part in classified]
+        return {"generated": found[0], "beside": dict(zip([*drawn][1:], found[1:]))}
     few = min(len(images) // 5, len(splits.valid.images))  # coverage is averaged over as many draws of them
     test, labels = (evenly_spaced(part, few) for part in (splits.test.images, splits.test.labels))
-    sets = {"generated": images, "unseen_photographs": evenly_spaced(splits.valid.images, len(images))}
-    classified = {name: measures.classify(judge, part) for name, part in sets.items()}
     reference = measures.classify(judge, test)
-    found: dict[str, Any] = {name: compare(reference, part) for name, part in classified.items()}
-    found["test_photographs"] = {"number": few, "legible": measures.mean(reference.legible)}
-    found["judge_accuracy"] = measures.mean(reference.digits.cpu() == labels)
-    features = (part.features for part in (reference, *classified.values()))
-    found["coverage_generated_minus_photographs"] = measures.coverage(*features)
-    counts = torch.stack([part.digits.cpu().bincount(minlength=10) for part in classified.values()])
-    digits = scipy.stats.chi2_contingency(counts[:, counts.sum(0) > 0])
-    found["digit_shares_chi_squared"] = {"value": digits.statistic, "p_value": digits.pvalue}
+    unseen = measures.classify(judge, evenly_spaced(splits.valid.images, len(images)))
+    found = [compare(reference, part) for part in (*classified, unseen)]
     if long:
         n = min(1000, len(splits.valid.images), len(splits.test.images), len(images) // 2)
         real = torch.cat([splits.valid.images[:n], splits.test.images[:n]]).to(images.device)
-        for name, others in (("generated", images), ("unseen_photographs", splits.train.images.flip(0))):
-            found[name]["two_sample"] = measures.two_sample(others[: 2 * n].to(images.device), real)
-    return found
+        for part, others in zip(found, (*drawn.values(), splits.train.images.flip(0))):
+            part["two_sample"] = measures.two_sample(others[: 2 * n].to(images.device), real)
+    counts = torch.stack([part.digits.cpu().bincount(minlength=10) for part in (classified[0], unseen)])
+    digits = scipy.stats.chi2_contingency(counts[:, counts.sum(0) > 0])
+    return {
+        "generated": found[0],
+        "unseen_photographs": found[-1],
+        "beside": dict(zip([*drawn][1:], found[1:-1])),
+        "test_photographs": {"number": few, "legible": measures.mean(reference.legible)},
+        "judge_accuracy": measures.mean(reference.digits.cpu() == labels),
+        "coverage_generated_minus_photographs": measures.coverage(
+            reference.features, classified[0].features, unseen.features
+        ),
+        "digit_shares_chi_squared": {"value": digits.statistic, "p_value": digits.pvalue},
+    }
+
+
+def draw_samples(drawn: dict[str, torch.Tensor], splits: Splits | None, path: Path, title: str) -> None:
+    """The first images of each generator, and photographs if there are any."""
+    across = 5 if len(drawn) > 1 else 7
+    shown = {textwrap.fill(name, 44): images[: across * DOWN] for name, images in drawn.items()}
+    if splits is not None:
+        shown["unseen photographs, evenly spaced"] = evenly_spaced(splits.valid.images, across * DOWN)
+    panels = {name: scale(part).unflatten(0, (DOWN, across)) for name, part in shown.items()}
+    figures.pictures(panels, path, f"The first draws, none chosen, at the same latents\n{title}")
 
 
 def compare(reference: Classified, images: Classified) -> dict[str, Any]:
@@ -255,7 +296,7 @@ def print_metrics(metrics: dict) -> None:
     names = dict(
         legible="legible share", kernel_distance="KID x 1000", coverage="coverage", two_sample="two-sample accuracy"
     )
-    for kind, found in metrics["samples"].items():
+    for kind, found in (metrics["samples"] | metrics["samples"]["beside"]).items():
         there = [(name, found[key]) for key, name in names.items() if key in found]
         cells = [f"{name} {one['value']:.3f} ({one['stderr']:.3f})" for name, one in there]
         if cells:

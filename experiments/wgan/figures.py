@@ -5,12 +5,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import MaxNLocator, NullFormatter
 
 from experiments.harness.plotting import ACCENT, COLOURS, INK, new_figure, plain_axes, points, save
 
 WIDTH, DPI = 10.8, 100
-R_V = r"$r_v = (E_{train}f - E_{valid}f)\,/\,(E_{train}f - E_{fake}f)$"
+R_V = r"overfitting score $r_v = (E_{train}f - E_{valid}f)\,/\,(E_{train}f - E_{fake}f)$"
 
 
 def pictures(
@@ -68,19 +68,28 @@ def effects(found: dict, dials: dict[int, str], epsilon: float, path: Path, titl
 
 
 def training_curves(logs: dict[str, list[dict]], path: Path, title: str) -> None:
-    """What was measured at the checkpoints of runs. logs: label of the run to entries of log.jsonl."""
-    figure = new_figure(WIDTH, 4.4, f"WGAN-LP trained on {title}: the validation split, and standard errors")
-    panels = {"legible": "legible share", "kernel_distance": "KID (x 1000)", "overfitting": "overfitting score $r_v$"}
-    for axes, (name, label) in zip(figure.subplots(1, 3), panels.items()):
+    """What was measured while runs trained. logs: label of the run to entries of log.jsonl."""
+    figure = new_figure(WIDTH, 7, f"WGAN-LP trained on {title}: the validation split, and standard errors")
+    panels = {"legible": "legible share", "kernel_distance": "KID (x 1000)"}
+    panels |= {
+        "wasserstein_estimate": "critic's estimate $E_{train}f - E_{fake}f$, each in its own norm",
+        "overfitting": R_V,
+    }
+    for axes, (name, label) in zip(figure.subplots(2, 2).flat, panels.items()):
         for (run, log), colour in zip(logs.items(), COLOURS):
             steps, values = points(log, "generator_step", name)
             errors = points(log, "generator_step", f"{name}_stderr")[1]
-            error = errors if len(errors) == len(values) else None  # records from before it was measured have none
-            axes.errorbar(steps, values, error, color=colour, marker="o", markersize=3, elinewidth=0.7, label=run)
+            error = errors if len(errors) == len(values) else None  # losses have none, nor have old records
+            marker = "" if name == "wasserstein_estimate" else "o"
+            axes.errorbar(steps, values, error, color=colour, marker=marker, markersize=3, elinewidth=0.7, label=run)
         axes.set(xlabel="generator steps", title=label)
         axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))
         plain_axes(axes)
-    figure.axes[1].set(ylim=(-10, 100), title="KID (x 1000), cut at 100")
-    figure.axes[2].set(ylim=(-0.1, 0.6), xlabel=f"generator steps\n{R_V}\n0 if the critic f does not overfit")
+    figure.axes[1].set_yscale("symlog", linthresh=10)  # an unbiased estimate near 0 may be below it
+    figure.axes[2].set_yscale("log")
+    for axes, ticks in zip(figure.axes[1:3], ((0, 10, 100), (2, 5, 10, 20, 50))):
+        axes.set_yticks(ticks, map(str, ticks))
+        axes.yaxis.set_minor_formatter(NullFormatter())
+    figure.axes[3].set(ylim=(-0.2, 0.6), ylabel="0 if the critic f does not overfit")
     figure.legend(*axes.get_legend_handles_labels(), loc="outside lower left", frameon=False, fontsize=9)
     save(figure, path, dpi=DPI)

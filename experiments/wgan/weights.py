@@ -10,10 +10,11 @@ from experiments.harness.files import load_plain, restore, save_plain, user_erro
 from model import Generator
 
 PRETRAINED = Path(__file__).parents[2] / "data" / "pretrained"
-BUNDLED_GENERATOR = PRETRAINED / "generator.pt"
 JUDGE = PRETRAINED / "classifier.pt"  # the classifier that measures
 GUIDE = PRETRAINED / "guide.pt"  # another one, whose features the second critic receives
 GENERATOR_FILE = "generator.pt"  # the average generator in a run directory
+BUNDLED = {preset: PRETRAINED / preset for preset in ("tuned", "handout")}  # options, log and generator of two runs
+BUNDLED_GENERATOR = BUNDLED["tuned"] / GENERATOR_FILE
 
 
 def save(path: Path, networks: Mapping[str, nn.Module], origin: dict) -> None:

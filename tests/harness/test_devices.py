@@ -141,7 +141,7 @@ def evaluate_wgan(run, monkeypatch):
     monkeypatch.setattr(weights, "load_generator", lambda path: (Generator(8, 8), origin))
     monkeypatch.setattr(wgan_evaluation, "figures", mock.MagicMock())
     options = replace(WGAN_PRESETS["tuned"], samples=100, latents=4)
-    wgan_evaluation.explore_generator(run, weights.BUNDLED_GENERATOR, SPLITS, options, META)
+    wgan_evaluation.explore_generators(run, {"": weights.BUNDLED_GENERATOR}, SPLITS, options, META)
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning:experiments")

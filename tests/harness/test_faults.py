@@ -171,7 +171,7 @@ def world(tmp_path_factory, small_files, data_file):
         patch.setitem(divergences.FAMILIES, "segments", segments)
         for module in (vae, divergences, wgan, monitor):
             patch.setattr(module, "figures", mock.MagicMock())
-        patch.setattr(wgan, "explore_generator", lambda run, path, *_: weights.load_generator(path))
+        patch.setattr(wgan, "explore_generators", lambda _, files, *__: [*map(weights.load_generator, files.values())])
         patch.setattr(monitor.Monitor, "measure", lambda *_: {})
         patch.setattr(os, "fsync", lambda descriptor: None)
         patch.chdir(folder)

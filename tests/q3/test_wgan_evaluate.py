@@ -12,7 +12,7 @@ import torch
 
 import q3_samplers
 from experiments.harness.run import RunDirectory
-from experiments.wgan import data, evaluate, explore
+from experiments.wgan import data, evaluate, explore, weights
 from experiments.wgan.classifier import load_classifier
 from experiments.wgan.evaluate import main
 from experiments.wgan.options import PRESETS
@@ -200,11 +200,24 @@ def theirs(tmp_path):
     return tmp_path / "theirs.pt"
 
 
-def test_the_long_evaluation_adds_the_two_sample_test(q3, theirs, tmp_path, monkeypatch):
+def test_the_long_evaluation_adds_the_two_sample_test_also_of_generators_beside(q3, theirs, tmp_path, monkeypatch):
     monkeypatch.setattr(evaluate, "LONG", 20)
-    assert q3("evaluate", "--run-dir", tmp_path / "run", "--generator", theirs)[0] == 0
+    beside = ("--beside", weights.BUNDLED["tuned"])
+    assert q3("evaluate", "--run-dir", tmp_path / "run", "--generator", theirs, *beside)[0] == 0
     found = read(tmp_path / "run" / "metrics.json")
+    (bundled,) = found["samples"]["beside"].values()
     assert found["long"] and found["samples"]["generated"]["two_sample"]["value"] > 0.6
+    assert bundled["two_sample"]["value"] > 0.6 and bundled["legible"]["value"] > 0.5
+
+
+def test_without_a_run_the_bundled_generators_of_both_presets_are_compared(q3, figures_drawn, tmp_path):
+    code, out, err = q3("evaluate", "--run-dir", tmp_path / "run")
+    assert (code, err) == (0, "")
+    found = read(tmp_path / "run" / "metrics.json")["samples"]
+    (label,) = found["beside"]
+    assert label.startswith("handout preset") and f"{label}: legible share" in out
+    assert found["beside"][label]["legible"]["value"] < found["generated"]["legible"]["value"]
+    assert (tmp_path / "run" / "figures" / "training.png").exists()
 
 
 @pytest.mark.parametrize(
@@ -228,7 +241,7 @@ def test_without_photographs_a_generator_of_the_handouts_class_is_shown_alone(th
     out, err = capsys.readouterr()
     assert err == ""
     assert "shown without photographs" in out and "trained on images that it does not name" in out
-    assert read(tmp_path / "run" / "metrics.json")["samples"].keys() == {"generated"}
+    assert read(tmp_path / "run" / "metrics.json")["samples"]["generated"].keys() == {"number", "legible"}
 
 
 # Who has seen what
