@@ -68,8 +68,8 @@ def write_page(runs: Path, page: Path, data_dir: Path) -> None:
     metrics = {question: json.loads((runs / question / "metrics.json").read_bytes()) for question in FIGURES}
     content = play.content(runs, data_dir, metrics)
     content |= {f"figures_{question}": _figures(runs / question / "figures", FIGURES[question]) for question in FIGURES}
-    content |= {f"data_{question}": _data(metrics[question], reference[question]) for question in FIGURES}
-    content["rows"] = "".join(_row(metrics[row[0]], reference[row[0]], *row) for row in ROWS)
+    content |= {f"data_{question}": _data(metrics[question], reference[f"{question}-tuned-0"]) for question in FIGURES}
+    content["rows"] = "".join(_row(metrics[row[0]], reference[f"{row[0]}-tuned-0"], *row) for row in ROWS)
     content["machine"] = html.escape(", ".join(f"{k} {v}" for k, v in versions(choose_device("auto")).items()))
     page.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(page, string.Template(TEMPLATE.read_text()).substitute(content).encode())
