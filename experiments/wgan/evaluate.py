@@ -96,7 +96,7 @@ def explore_generators(
     generator, origin = next(iter(networks.values()))
     judge = load_classifier()[0].to(device)
     trained_on = training_images(origin.get("dataset"), origin.get("images"))
-    say(f"exploring {next(iter(files.values()))}, trained on {trained_on}")
+    say(f"exploring {next(iter(files))}, trained on {trained_on}")
     layout: dict[str, Any] = {"device": device, "memory_format": torch.channels_last}
     drawn = {}  # uint8, as coarse as photographs are stored
     for name, (network, _) in networks.items():

@@ -211,7 +211,7 @@ def test_the_long_evaluation_adds_the_two_sample_test_also_of_generators_beside(
 
 
 def test_without_a_run_the_bundled_generators_of_both_presets_are_compared(q3, figures_drawn, tmp_path):
-    code, out, err = q3("evaluate", "--run-dir", tmp_path / "run")
+    code, out, err = q3("evaluate", "--run-dir", tmp_path / "run", "--latents", 2)
     assert (code, err) == (0, "")
     found = read(tmp_path / "run" / "metrics.json")["samples"]
     (label,) = found["beside"]
