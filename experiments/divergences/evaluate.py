@@ -90,9 +90,10 @@ def evaluate(run: RunDirectory, _: None, options: DivergenceOptions, device: tor
     family, thetas = FAMILIES[options.family], options.thetas
     columns: dict[str, Sequence[float]] = {"theta": thetas}
     metrics: dict[str, Any] = {name: getattr(options, name) for name in ("family", "preset", "seed")}
-    for name in OBJECTIVES:
-        bank, seconds = trained(run, name, options)
-        values, bounds, lengths, slopes = measure(OBJECTIVES[name], bank.to(device), options)
+    banks = {}
+    for name, objective in OBJECTIVES.items():
+        banks[name], seconds = trained(run, name, options)
+        values, bounds, lengths, slopes = measure(objective, banks[name].to(device), options)
         exact = [family.exact[name](theta) for theta in thetas]
         columns |= {name: values, f"{name}_exact": exact}
         errors = [abs(value - truth) for value, truth in zip(values, exact)]
@@ -105,7 +106,7 @@ def evaluate(run: RunDirectory, _: None, options: DivergenceOptions, device: tor
     write_atomically(run.folder / "curves.csv", table.encode())
     run.write_json("metrics.json", metrics)
     draw_curves(run, options)
-    draw_critics(run, options, metrics)
+    draw_critics(run, banks, options, metrics)
     say(f"written to {run.folder}: curves.csv, metrics.json, figures/")
 
 
@@ -130,13 +131,15 @@ def draw_curves(run: RunDirectory, options: DivergenceOptions) -> None:
         figures.divergence_curve(exact, curves[name], path, objective.title, family.description)
 
 
-def draw_critics(run: RunDirectory, options: DivergenceOptions, metrics: dict[str, Any]) -> None:
+def draw_critics(
+    run: RunDirectory, banks: dict[str, CriticBank], options: DivergenceOptions, metrics: dict[str, Any]
+) -> None:
     """Critics of two thetas in the plane, and at Q where following the gradient of each objective down leads."""
     family, thetas = FAMILIES[options.family], options.thetas
     rows: dict[str, list[figures.Panel]] = {}
     nearest = {min((theta == 0, abs(theta - near), k) for k, theta in enumerate(thetas))[-1] for near in PICTURED}
     for name, objective in OBJECTIVES.items():
-        bank, _ = trained(run, name, options)
+        bank = banks[name].cpu()
         rows[objective.title] = panels = []
         for k in sorted(nearest):
             x, y = (next(family.sampler(place, 400)) for place in (0.0, thetas[k]))

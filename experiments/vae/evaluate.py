@@ -59,10 +59,10 @@ def evaluate(run: RunDirectory, digits: q1_samplers.Digits, options: VAEOptions,
     choosing = mean_and_stderr(evaluate_log_likelihood(model, valid[:CHOOSING_DIGITS], CHOOSING_SAMPLES))
     several = [K for K in FEWER_SAMPLES if options.num_samples > K] + [options.num_samples]
     log_p = evaluate_log_likelihood(model, digits.test.to(device), several)  # (images, K)
-    test, test_stderr = mean_and_stderr(log_p[:, -1])
+    by_K = {str(K): mean_and_stderr(values) for K, values in zip(several, log_p.T)}
+    test, test_stderr = by_K[str(options.num_samples)]
     kl = kl_by_latent(model, valid)
     active = int((kl > ACTIVE).sum())
-    by_K = (dict(zip(map(str, several), values)) for values in zip(*(mean_and_stderr(part) for part in log_p.T)))
     metrics = {
         "dataset": digits.name,
         "preset": options.preset,
@@ -77,8 +77,8 @@ def evaluate(run: RunDirectory, digits: q1_samplers.Digits, options: VAEOptions,
         "test_log_likelihood": test,
         "test_log_likelihood_stderr": test_stderr,
         "num_samples": options.num_samples,
-        "test_log_likelihood_by_num_samples": next(by_K),
-        "test_log_likelihood_by_num_samples_stderr": next(by_K),
+        "test_log_likelihood_by_num_samples": {K: value for K, (value, _) in by_K.items()},
+        "test_log_likelihood_by_num_samples_stderr": {K: stderr for K, (_, stderr) in by_K.items()},
         "valid_reconstruction": elbo + kl.sum().item(),
         "valid_kl": kl.sum().item(),
         "kl_by_latent": kl.sort(descending=True).values.tolist(),
@@ -87,7 +87,7 @@ def evaluate(run: RunDirectory, digits: q1_samplers.Digits, options: VAEOptions,
     }
     run.write_json("metrics.json", metrics)
     draw_curves(run, options, digits.name)
-    draw_digits(run, model, digits)
+    draw_digits(run, model, digits, kl)
     say(f"validation ELBO  {elbo:8.2f} +- {elbo_stderr:.2f} nats")
     say(f"test log p(x)    {test:8.2f} +- {test_stderr:.2f} nats, K = {options.num_samples}")
     say(f"KL to the prior  {metrics['valid_kl']:8.2f} nats, carried by {active} active latents")
@@ -122,8 +122,8 @@ def draw_curves(run: RunDirectory, options: VAEOptions, dataset: str) -> None:
 
 
 @torch.no_grad()
-def draw_digits(run: RunDirectory, model: VAE, digits: q1_samplers.Digits) -> None:
-    """Three figures of digits: from the prior, from validation digits, and from one with two latents varied."""
+def draw_digits(run: RunDirectory, model: VAE, digits: q1_samplers.Digits, kl: torch.Tensor) -> None:
+    """Digits from the prior, from validation digits, and from one with the two latents varied that carry most KL."""
     device = next(model.parameters()).device
     generator = torch.Generator().manual_seed(EVALUATION_SEED)
     z = torch.randn(100, model.latent_size, generator=generator).to(device)
@@ -134,7 +134,7 @@ def draw_digits(run: RunDirectory, model: VAE, digits: q1_samplers.Digits) -> No
     means = torch.sigmoid(model.decode(z_mean[:50]))
     figures.reconstructions(valid[:50], means, run.figures / "reconstructions.png", digits.name)
 
-    kl, order = kl_by_latent(model, valid).sort(descending=True)
+    kl, order = kl.sort(descending=True)
     first, second = order[:2].tolist()
     values = torch.linspace(-2.5, 2.5, 11, device=device)
     z = z_mean[0].repeat(11, 11, 1)

@@ -36,7 +36,7 @@ from model import Generator
 from q3_samplers import scale
 from q3_solution import interpolate, interpolate_spherical
 
-DOWN = 7  # rows of samples in a figure
+DOWN, ACROSS = 7, 5  # samples of each generator in a figure
 LONG = 1000  # latents from which on the two-sample test, which trains four classifiers, is made too
 QUANTILES = (0.0, 0.001, 0.01)  # of the distance to the nearest training image
 DIALS_BY = {"digit_of_legible": "digit", "luminance": "luminance", "chroma": "hue"}  # measure: what a dial is called
@@ -45,36 +45,27 @@ ORIGIN = ("preset", "seed", "generator_step", "generator_steps", "train_seconds"
 
 
 def evaluate_run(run: RunDirectory, splits: Splits, options: WGANOptions, device: torch.device) -> None:
-    """Explore the run's own generator, and show how its training went, and that of runs beside it."""
+    """Explore the run's own generator, beside those of the runs named."""
     if options.generator is not None:
         raise UserError(f"{run.folder} holds a run, whose figures --generator would replace; name another --run-dir")
-    explore_runs(run, runs_in_figure(run, options, PRESETS), splits, options, device)
+    explore_generators(run, generators(runs_in_figure(run, options, PRESETS)), splits, options, device)
 
 
 def evaluate_without_run(run: RunDirectory, options: WGANOptions, device: torch.device) -> None:
     """Explore the generator of --generator, else the bundled one, beside the handout preset's if no other is named."""
-    splits, bundled = splits_at_hand(options), RunDirectory(weights.BUNDLED["tuned"])
     if options.generator is not None:
-        others = {
-            name: shown.folder / weights.GENERATOR_FILE for name, shown in runs_in_figure(run, options, PRESETS)[1:]
-        }
-        explore_generators(run, {options.generator.name: options.generator, **others}, splits, options, device)
-    elif recorded := bundled.read_options(options, PRESETS):
-        recorded = replace(recorded, beside=options.beside or (weights.BUNDLED["handout"],))
-        explore_runs(run, runs_in_figure(bundled, recorded, PRESETS), splits, options, device)
+        others = generators(runs_in_figure(run, options, PRESETS)[1:])
+        files = {options.generator.name: options.generator, **others}
+    else:
+        bundled = RunDirectory(weights.BUNDLED["tuned"])
+        asked = replace(options, beside=options.beside or (weights.BUNDLED["handout"],))
+        files = generators(runs_in_figure(bundled, bundled.read_options(asked, PRESETS) or asked, PRESETS))
+    explore_generators(run, files, splits_at_hand(options), options, device)
 
 
-def explore_runs(
-    run: RunDirectory,
-    shown: list[tuple[str, RunDirectory]],
-    splits: Splits | None,
-    options: WGANOptions,
-    device: torch.device,
-) -> None:
-    """Explore the first of the runs `shown` beside the others, and draw how their training went, into `run`."""
-    generators = {name: part.folder / weights.GENERATOR_FILE for name, part in shown}
-    trained_on = explore_generators(run, generators, splits, options, device)
-    figures.training_curves({name: part.read_log() for name, part in shown}, run.figures / "training.png", trained_on)
+def generators(runs: list[tuple[str, RunDirectory]]) -> dict[str, Path]:
+    """The runs' files of weights, by label."""
+    return {name: run.folder / weights.GENERATOR_FILE for name, run in runs}
 
 
 def training_images(dataset: str | None, images: list[int] | None) -> str:
@@ -87,10 +78,10 @@ def training_images(dataset: str | None, images: list[int] | None) -> str:
 
 def explore_generators(
     run: RunDirectory, files: dict[str, Path], splits: Splits | None, options: WGANOptions, device: torch.device
-) -> str:
+) -> None:
     """Explore the first generator of the `files`, by label: figures and metrics.json; of the others samples only.
 
-    All draw at the same latents, beside photographs if there are any. Returns what the first was trained on.
+    All draw at the same latents, beside photographs if there are any. Logs beside the files show how training went.
     """
     networks = {name: weights.load_generator(path) for name, path in files.items()}
     generator, origin = next(iter(networks.values()))
@@ -120,9 +111,11 @@ def explore_generators(
     metrics["directions"] = directions(generator, judge, n, options.epsilon, figure, title)
     metrics["paths"] = paths(generator, judge, 2 * n, figure / "interpolation.png", title)
     run.write_json("metrics.json", metrics)
+    logs = {name: RunDirectory(path.parent).read_log() for name, path in files.items()}
+    if all(logs.values()):
+        figures.training_curves(logs, figure / "training.png", trained_on)
     print_metrics(metrics)
     say(f"written to {run.folder}: metrics.json, figures/")
-    return trained_on
 
 
 def samples(
@@ -161,11 +154,10 @@ def samples(
 
 def draw_samples(drawn: dict[str, torch.Tensor], splits: Splits | None, path: Path, title: str) -> None:
     """The first images of each generator, and photographs if there are any."""
-    across = 5 if len(drawn) > 1 else 7
-    shown = {textwrap.fill(name, 44): images[: across * DOWN] for name, images in drawn.items()}
+    shown = {textwrap.fill(name, 44): images[: DOWN * ACROSS] for name, images in drawn.items()}
     if splits is not None:
-        shown["unseen photographs, evenly spaced"] = evenly_spaced(splits.valid.images, across * DOWN)
-    panels = {name: scale(part).unflatten(0, (DOWN, across)) for name, part in shown.items()}
+        shown["unseen photographs, evenly spaced"] = evenly_spaced(splits.valid.images, DOWN * ACROSS)
+    panels = {name: scale(part).unflatten(0, (DOWN, ACROSS)) for name, part in shown.items()}
     figures.pictures(panels, path, f"The first draws, none chosen, at the same latents\n{title}")
 
 

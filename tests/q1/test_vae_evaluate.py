@@ -227,7 +227,8 @@ class Codes(torch.nn.Module):
 def test_walk_crosses_the_two_latents_that_carry_most(figures, tmp_path):
     model = VAE()
     model.encode, model.decode = Codes(), Latents()
-    evaluate.draw_digits(RunDirectory(tmp_path), model, q1_samplers.Digits("", "", *torch.zeros(3, 60, 784)))
+    digits = q1_samplers.Digits("", "", *torch.zeros(3, 60, 784))
+    evaluate.draw_digits(RunDirectory(tmp_path), model, digits, evaluate.kl_by_latent(model, digits.valid))
     (axes, bars), steps = figures[2].axes, torch.linspace(-2.5, 2.5, 11)
     heights = [bar.get_height() for bar in bars.patches]
     assert heights == sorted(heights, reverse=True) and heights[1] > 1 > 0.01 > heights[2]
